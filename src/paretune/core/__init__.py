@@ -1,0 +1,1 @@
+"""The nouns of paretune: frozen dataclasses on numpy, no file, no model."""

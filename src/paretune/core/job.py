@@ -1,0 +1,165 @@
+"""Training jobs: one model to train, described and not run.
+
+A plan is a list of jobs. The fields carry every shape a method needs:
+
+====================================  ==================================================
+one policy per trade-off              one job a trade-off
+experts merged or mixed               one job an objective; ``Method.steer`` combines them
+one conditioned policy                one job with ``condition`` set
+several policies on one backbone      jobs with the same ``group``
+rounds on replies of earlier jobs     ``source=Replies(...)``, ``start=<earlier job>``
+====================================  ==================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+import numpy as np
+import numpy.typing as npt
+
+from paretune.core.tradeoff import TradeOff
+from paretune.errors import ConfigError
+
+BASE = "base"
+"""Id of the reference policy: the frozen start of every job."""
+
+
+@final
+@dataclass(frozen=True)
+class Pool:
+    """What a row rule may look at.
+
+    Args:
+        rewards: ``(N, M)`` float64, NaN where not scored.
+        prompt_of: ``(N,)`` int64 prompt of each response.
+        text_of: ``(N,)`` int64; two rows with the same number hold the same text.
+    """
+
+    rewards: npt.NDArray[np.float64]
+    prompt_of: npt.NDArray[np.int64]
+    text_of: npt.NDArray[np.int64]
+
+
+@final
+@dataclass(frozen=True)
+class PairOrder:
+    """Comparisons turned into preference pairs.
+
+    Args:
+        index: ``(Q,)`` int64 rows of the comparisons that are used.
+        flipped: ``(Q,)`` bool, True where the second response is the chosen one.
+    """
+
+    index: npt.NDArray[np.int64]
+    flipped: npt.NDArray[np.bool_]
+
+
+RowRule = Callable[[Pool], npt.NDArray[np.int64]]
+"""Which responses an SFT job trains on: pool in, rows out (in training order)."""
+
+PairRule = Callable[[npt.NDArray[np.float64], npt.NDArray[np.uint64]], PairOrder]
+"""Which comparisons a pairwise job trains on and which side is chosen.
+
+Called with the labels ``(P, M)`` in [-1, 1] (NaN = not labelled) and one random 64-bit key a
+comparison ``(P,)``, a hash of (seed, comparison): all randomness of a rule comes from the keys."""
+
+
+@final
+@dataclass(frozen=True)
+class Offline:
+    """The rows of the run's own records."""
+
+
+@final
+@dataclass(frozen=True)
+class Replies:
+    """Rows sampled from earlier jobs of the plan and scored with the run's rewards.
+
+    Args:
+        of: ids of the jobs that reply, each on the same prompts.
+        prompts: how many training prompts are drawn without replacement (all when fewer exist).
+        per_prompt: replies a prompt and job.
+        temperature: sampling temperature, > 0.
+        top_p: nucleus mass in (0, 1].
+        with_offline: also hand the run's own records to the row rule.
+    """
+
+    of: tuple[str, ...]
+    prompts: int
+    per_prompt: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+    with_offline: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class TrainingJob:
+    """One model to train.
+
+    Args:
+        id: unique in the plan, a valid file name.
+        kind: ``sft`` maximizes the likelihood of chosen rows; ``pairwise`` minimizes ``loss`` on
+            preference pairs.
+        tradeoff: the trade-off the job is for (a corner for an expert, the center for a policy
+            that serves all).
+        rows: which data the job trains on: a :data:`RowRule` for ``sft``, a :data:`PairRule` for
+            ``pairwise``.
+        loss: for ``pairwise``: function of a ``PairBatch`` that returns one loss a pair, usually
+            a ``functools.partial`` of one in ``functional/losses.py``; ``None`` for ``sft``.
+        source: where the rows come from.
+        start: id of the job whose parameters are the start; :data:`BASE` for the reference.
+        settings: hyper-parameters of the training that this job fixes (``steps``,
+            ``batch_size``, ``learning_rate``, ...); the run's settings fill the rest.
+        group: jobs with the same group are trained together on one backbone.
+        condition: rewrites a prompt for a conditioned policy: (prompt text, rewards of the row)
+            to prompt text.
+    """
+
+    id: str
+    kind: Literal["sft", "pairwise"]
+    tradeoff: TradeOff
+    rows: RowRule | PairRule
+    loss: Callable[[Any], Any] | None = None
+    source: Offline | Replies = Offline()
+    start: str = BASE
+    settings: Mapping[str, float | int | str] = field(default_factory=dict)
+    group: str | None = None
+    condition: Callable[[str, npt.NDArray[np.float64]], str] | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the jobs that must be finished before this one, in a fixed order."""
+        jobs = list(self.source.of) if isinstance(self.source, Replies) else []
+        if self.start != BASE:
+            jobs.append(self.start)
+        return tuple(dict.fromkeys(jobs))
+
+
+def order_jobs(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
+    """Jobs in waves: every job of a wave needs only jobs of earlier waves.
+
+    Raises:
+        ConfigError: if an id is repeated, a job needs an unplanned one, or jobs wait in a circle.
+    """
+    known = {job.id for job in jobs}
+    if len(known) != len(jobs) or BASE in known:
+        raise ConfigError(f"plan: ids must be unique and not {BASE!r}: {[j.id for j in jobs]}")
+    for job in jobs:
+        for need in job.needs:
+            if need not in known and need != BASE:
+                raise ConfigError(f"plan: job {job.id!r} needs {need!r}, which is not planned")
+    waves: list[list[TrainingJob]] = []
+    done: set[str] = {BASE}
+    left = list(jobs)
+    while left:
+        wave = [job for job in left if set(job.needs) <= done]
+        if not wave:
+            raise ConfigError(f"plan: jobs wait for each other: {[j.id for j in left]}")
+        waves.append(wave)
+        done |= {job.id for job in wave}
+        left = [job for job in left if job.id not in done]
+    return waves
