@@ -47,7 +47,7 @@ class RewardMatrix:
     @property
     def is_scored(self) -> npt.NDArray[np.bool_]:
         """``(N,)`` True where every objective is scored."""
-        return ~np.isnan(self.values).any(axis=1)
+        return np.asarray(~np.isnan(self.values).any(axis=1))
 
     def require_scored(self, purpose: str) -> npt.NDArray[np.float64]:
         """The values, when every cell is scored.
@@ -106,7 +106,8 @@ class Normalizer:
 
     def standardize(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """z-scores, ``(..., M)``: ``(r - mean) / std`` with the frozen statistics."""
-        return (values - np.asarray(self.mean)) / np.asarray(self.std)
+        z: npt.NDArray[np.float64] = (values - np.asarray(self.mean)) / np.asarray(self.std)
+        return z
 
     def to_json(self, objectives: Objectives) -> dict[str, Any]:
         """Plain JSON values, one entry an objective."""
@@ -124,7 +125,7 @@ class Normalizer:
     def from_json(cls, data: dict[str, Any], objectives: Objectives) -> Normalizer:
         """Inverse of :meth:`to_json`, columns in the order of ``objectives``."""
         rows = [data["objectives"][name] for name in objectives]
-        return cls(
-            *(tuple(float(row[key]) for row in rows) for key in ("mean", "std", "low", "high")),
-            n=int(data["n"]),
+        mean, std, low, high = (
+            tuple(float(row[key]) for row in rows) for key in ("mean", "std", "low", "high")
         )
+        return cls(mean, std, low, high, int(data["n"]))
