@@ -6,7 +6,7 @@ Everything here round-trips through JSON with :func:`to_json` and ``RunResult.fr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -65,7 +65,8 @@ class PointResult:
             trade-off.
         collapse: shares of broken replies.
         n_replies: replies behind the means.
-        dominated: True if another point *of the same method* is better on every objective.
+        dominated: True if another point *of the same method* is at least as good on every
+            objective and better on one.
     """
 
     tradeoff: tuple[float, ...]
@@ -115,7 +116,10 @@ class MethodResult:
             ``None`` with fewer than three trade-offs or no variation.
         distance: mean IGD+ to the known front (same unit box), ``None`` where none is known.
         cost: what it cost.
-        failed: the error when the method failed; then ``points`` may be short.
+        failed: the error when the method failed; then ``points`` may be short and nothing is
+            measured on them together.
+        largest_gap: widest hole between neighboring non-dominated points, as a share of the
+            quarter turn around the ideal corner (1 = one end only); two objectives only.
     """
 
     name: str
@@ -127,6 +131,28 @@ class MethodResult:
     distance: Interval | None
     cost: Cost
     failed: str | None = None
+    largest_gap: float | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Difference:
+    """Two methods on the same resampled prompts: ``first`` minus ``second``.
+
+    Args:
+        measure: ``hypervolume``, ``utility_min`` or ``utility_chebyshev``.
+        first: name of the method with the larger estimate.
+        second: name of the other.
+        value: the difference, >= 0, with its interval; an interval above 0 means that the prompts
+            cannot explain it. Training seeds are not in it.
+        probability: share of the resamples in which ``first`` is larger; a tie counts half.
+    """
+
+    measure: str
+    first: str
+    second: str
+    value: Interval
+    probability: float
 
 
 @final
@@ -162,12 +188,14 @@ class Sample:
         prompt: the prompt as text.
         replies: one reply a trade-off, with its raw rewards.
         rewards: ``(K, M)``.
+        tradeoffs: the trade-off of each reply, ``(K, M)``.
     """
 
     method: str
     prompt: str
     replies: tuple[str, ...]
     rewards: tuple[tuple[float, ...], ...]
+    tradeoffs: tuple[tuple[float, ...], ...]
 
 
 @final
@@ -181,12 +209,15 @@ class RunResult:
         low: raw reward that maps to 0 in the unit box, ``(M,)``; frozen and stored.
         high: raw reward that maps to 1, ``(M,)``.
         box_from: where the box came from, in words.
-        reference: the reference policy alone, one point.
+        reference: the reference policy alone: one point at the even trade-off, its Chebyshev
+            utility averaged over the run's trade-offs.
         methods: one entry a method, in the order of the run.
         known: the known front, if there is one.
         samples: replies side by side.
         notes: sentences a reader must know (what judged the replies, what was skipped).
         facts: seeds, versions, sizes: text to text.
+        differences: every two methods that did not fail, once a measure.
+        n_prompts: evaluation prompts, which the intervals resample.
     """
 
     name: str
@@ -194,45 +225,35 @@ class RunResult:
     low: tuple[float, ...]
     high: tuple[float, ...]
     box_from: str
-    reference: PointResult | None
+    reference: MethodResult | None
     methods: tuple[MethodResult, ...]
     known: KnownFront | None = None
     samples: tuple[Sample, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
+    n_prompts: int = 0
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunResult:
         """Inverse of :func:`to_json`."""
-        known = data["known"]
         return cls(
             **{
                 **data,
                 "objectives": tuple(data["objectives"]),
                 "low": tuple(data["low"]),
                 "high": tuple(data["high"]),
-                "reference": _point(data["reference"]) if data["reference"] else None,
+                "reference": _method(data["reference"]) if data["reference"] else None,
                 "methods": tuple(_method(m) for m in data["methods"]),
-                "known": None
-                if known is None
-                else KnownFront(
-                    **{
-                        **known,
-                        "replies": tuple(map(tuple, known["replies"])),
-                        "hull": tuple(map(tuple, known["hull"])),
-                        "ceilings": {int(k): v for k, v in known["ceilings"].items()},
-                    }
-                ),
-                "samples": tuple(
-                    Sample(
-                        s["method"], s["prompt"], tuple(s["replies"]),
-                        tuple(map(tuple, s["rewards"])),
-                    )
-                    for s in data["samples"]
-                ),
+                "known": _known(data["known"]) if data["known"] else None,
+                "samples": tuple(_sample(s) for s in data["samples"]),
                 "notes": tuple(data["notes"]),
+                "differences": tuple(
+                    Difference(**{**d, "value": Interval(**d["value"])})
+                    for d in data["differences"]
+                ),
             }
-        )  # fmt: skip
+        )
 
 
 def to_json(result: RunResult) -> dict[str, Any]:
@@ -242,6 +263,31 @@ def to_json(result: RunResult) -> dict[str, Any]:
 
 def _interval(data: Mapping[str, Any] | None) -> Interval | None:
     return None if data is None else Interval(**data)
+
+
+def _known(data: Mapping[str, Any]) -> KnownFront:
+    return KnownFront(
+        **{
+            **data,
+            "replies": _rows(data["replies"]),
+            "hull": _rows(data["hull"]),
+            "ceilings": {int(k): v for k, v in data["ceilings"].items()},
+        }
+    )
+
+
+def _sample(data: Mapping[str, Any]) -> Sample:
+    return Sample(
+        data["method"],
+        data["prompt"],
+        tuple(data["replies"]),
+        _rows(data["rewards"]),
+        _rows(data["tradeoffs"]),
+    )
+
+
+def _rows(data: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in data)
 
 
 def _point(data: Mapping[str, Any]) -> PointResult:
