@@ -1,0 +1,117 @@
+"""DPO: one policy a trade-off, or a single one, by what is done with conflicting labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, final
+
+from paretune.core.job import PairRule, TrainingJob
+from paretune.core.method import Method, Needs
+from paretune.core.policy import Steering, nearest_tradeoff
+from paretune.core.tradeoff import TradeOff
+from paretune.functional.losses import dpo_loss, ipo_loss, mean_dpo_loss, weighted_dpo_loss
+from paretune.functional.pairing import (
+    keep_labelled,
+    order_by_agreement,
+    order_by_drawn_objective,
+    order_by_objective,
+    order_by_weighted_labels,
+)
+from paretune.methods._fields import check, check_choice
+
+Labels = Literal["weighted", "mixed", "summed", "agreeing", "single"]
+Loss = Literal["sigmoid", "sigmoid_norm", "ipo"]
+_LOSSES: dict[str, Callable[..., Any]] = {
+    "sigmoid": dpo_loss,
+    "sigmoid_norm": mean_dpo_loss,
+    "ipo": ipo_loss,
+}
+
+
+@final
+@dataclass(frozen=True)
+class DPO(Method):
+    r"""Direct preference optimization on the labels of several objectives.
+
+    The simple baselines. ``weighted``, ``mixed`` and ``summed`` train one policy a trade-off and
+    serve the nearest trained one; ``agreeing`` and ``single`` train one policy and give it for
+    every trade-off. None of them estimates the optimum of the weighted reward: on Bradley-Terry
+    labels the log-ratio margin of a pair tends to :math:`\operatorname{logit}(\sum_i
+    w_i\,\sigma(\Delta r_i))/\beta` with ``weighted`` and ``mixed`` (one loss in expectation), to
+    :math:`\sum_i \Delta r_i/\beta` with ``agreeing``, and not to :math:`w\cdot\Delta r/\beta`.
+    Only ``single`` and the corners of the others reach the optimum they aim at.
+
+    Args:
+        labels: what a trade-off does to the labels. ``weighted``: every objective has its own DPO
+            loss, weighed by the trade-off; ``mixed``: each comparison is ordered by one objective,
+            drawn with the probability of its weight; ``summed``: by the sign of the weighted sum
+            of labels; ``agreeing``: only comparisons without conflict; ``single``: by one
+            objective.
+        beta: strength of the KL penalty, > 0.
+        loss: ``sigmoid`` (DPO), ``sigmoid_norm`` (log-ratios a token) or ``ipo``; ``weighted``
+            knows ``sigmoid`` only.
+        objective: column of the objective of ``single``, >= 0; not given otherwise.
+    """
+
+    labels: Labels = "weighted"
+    beta: float = 0.1
+    loss: Loss = "sigmoid"
+    objective: int | None = None
+    paper: ClassVar[str] = "arXiv:2305.18290"
+    needs: ClassVar[tuple[Needs, ...]] = ("pairs",)
+
+    def __post_init__(self) -> None:
+        check_choice(self.labels, Labels, "dpo.labels")
+        check_choice(self.loss, Loss, "dpo.loss")
+        check(self.beta > 0, "dpo.beta", self.beta, "a number > 0")
+        if self.labels == "weighted":
+            check(self.loss == "sigmoid", "dpo.loss", self.loss, "'sigmoid' with labels 'weighted'")
+        if self.labels == "single":
+            is_column = self.objective is not None and self.objective >= 0
+            check(is_column, "dpo.objective", self.objective, "an objective with labels 'single'")
+        else:
+            expected = f"no objective with labels {self.labels!r}"
+            check(self.objective is None, "dpo.objective", self.objective, expected)
+
+    def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:
+        if self.objective is not None:
+            expected = f"at most {n_objectives - 1}, the last objective"
+            check(self.objective < n_objectives, "dpo.objective", self.objective, expected)
+            return [self._job("dpo", TradeOff.only(self.objective, n_objectives))]
+        if self.labels == "agreeing":
+            return [self._job("dpo", TradeOff.even(n_objectives))]
+        return [self._job(f"dpo-{t.slug}", t) for t in dict.fromkeys(tradeoffs)]
+
+    def steer(self, tradeoff: TradeOff, trained: Sequence[TradeOff]) -> Steering:
+        if self.objective is not None:
+            served = TradeOff.only(self.objective, len(tradeoff))
+            return Steering("pick", ("dpo",), (1.0,), served)
+        if self.labels == "agreeing":
+            return Steering("pick", ("dpo",), (1.0,), TradeOff.even(len(tradeoff)))
+        served = nearest_tradeoff(tradeoff, trained)
+        return Steering("pick", (f"dpo-{served.slug}",), (1.0,), served)
+
+    def _job(self, job_id: str, tradeoff: TradeOff) -> TrainingJob:
+        if self.labels == "weighted":
+            loss = partial(weighted_dpo_loss, beta=self.beta, weights=tradeoff.weights)
+        else:
+            loss = partial(_LOSSES[self.loss], beta=self.beta)
+        return TrainingJob(job_id, "pairwise", tradeoff, self._pair_rule(tradeoff), loss)
+
+    def _pair_rule(self, tradeoff: TradeOff) -> PairRule:
+        match self.labels:
+            case "weighted":
+                return partial(keep_labelled, weights=tradeoff.weights)
+            case "mixed":
+                return partial(order_by_drawn_objective, weights=tradeoff.weights)
+            case "summed":
+                return partial(order_by_weighted_labels, weights=tradeoff.weights)
+            case "agreeing":
+                return order_by_agreement
+            case "single":
+                return partial(order_by_objective, index=self.objective)
+
+
+METHOD = DPO
