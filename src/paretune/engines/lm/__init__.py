@@ -1,1 +1,1 @@
-"""See the modules of this folder."""
+"""Language models: one data path, one trainer on the public hooks of transformers' Trainer."""

@@ -1,0 +1,158 @@
+"""Models on disk and in memory: bases, adapters, and safe saving."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from paretune.engines.lm.forward import fast_dtype, set_matmul_precision
+from paretune.engines.lm.settings import LoraSettings
+from paretune.errors import InputError
+
+
+def pick_device() -> torch.device:
+    """The first CUDA device, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(folder: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+    """Tokenizer of a local folder or hub id.
+
+    Raises:
+        InputError: if there is none.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"base: found no tokenizer in {folder!s}, expected tokenizer.json beside the model "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
+def load_base(
+    folder: str | os.PathLike[str], *, quantize: str = "none", device: torch.device | None = None
+) -> PreTrainedModel:
+    """A causal language model from a local folder or hub id, weights in safetensors only.
+
+    Args:
+        folder: local folder, or hub id.
+        quantize: ``none`` or ``4bit`` (CUDA and bitsandbytes needed).
+        device: where to put it; ``None`` = :func:`pick_device`.
+
+    Raises:
+        InputError: if there is no model, or 4 bits are asked for without a GPU.
+    """
+    device = device or pick_device()
+    set_matmul_precision()
+    options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+    if quantize == "4bit":
+        options |= _four_bits(device)
+    else:
+        options["dtype"] = torch.float32
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"base: cannot load a causal language model from {folder!s}, expected a folder with "
+            f"config.json and *.safetensors, or a hub id ({str(error).splitlines()[0]})"
+        ) from error
+    return place(model, device) if quantize == "none" else model
+
+
+def place(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """Move a model and choose its attention: plain products for short rows on a CPU.
+
+    torch's flash kernel for CPUs is slower than plain products on short rows (its backward is
+    more than half of a step), and it takes no mask that lets a pair share its prompt.
+    """
+    model = model.to(device)
+    model.set_attn_implementation("eager" if device.type == "cpu" else "sdpa")
+    return model
+
+
+def build_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
+    """A model with random parameters from a config; the same numbers for the same seed."""
+    set_matmul_precision()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+    return place(model, pick_device())
+
+
+def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:
+    """The model with a fresh LoRA adapter named ``default``; only the adapter trains."""
+    from peft import LoraConfig, get_peft_model
+
+    target: str | list[str] = lora.target
+    if "," in lora.target:
+        target = [name.strip() for name in lora.target.split(",")]
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=target,
+        task_type="CAUSAL_LM",
+        bias="none",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def load_policy(folder: Path, base: str | os.PathLike[str], *, train: bool = False) -> Any:
+    """A trained policy: an adapter folder on its base, or a full model folder.
+
+    Raises:
+        InputError: if the folder holds neither.
+    """
+    if (folder / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        model = load_base(base)
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=train)
+    if (folder / "config.json").exists():
+        return load_base(folder)
+    raise InputError(f"{folder}: found no policy, expected adapter_config.json or config.json")
+
+
+def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a policy in PEFT / Hugging Face file names, safetensors only, with its tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def n_parameters(model: torch.nn.Module, trainable: bool = False) -> int:
+    """Number of parameters, tied ones once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+def _four_bits(device: torch.device) -> dict[str, Any]:
+    if device.type != "cuda":
+        raise InputError("base.quantize: found 4bit without a CUDA device, expected none")
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "base.quantize: 4bit needs bitsandbytes: pip install 'paretune[quant]'"
+        ) from error
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=fast_dtype(device),
+    )
+    return {"quantization_config": config, "device_map": {"": device.index or 0}}

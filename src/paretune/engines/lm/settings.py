@@ -1,0 +1,109 @@
+"""How a language-model job is trained: one dataclass, read by every job of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, final
+
+from paretune.errors import ConfigError, nearest
+
+
+@final
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters instead of full fine-tuning.
+
+    rsLoRA, DoRA and bias adapters are not offered: their weighted sums are not exact, and
+    merging is what adapters are for here.
+
+    Args:
+        rank: r of each adapter, >= 1.
+        alpha: scale of the update is ``alpha / rank``.
+        dropout: on the adapter's input while training, in [0, 1).
+        target: ``all-linear``, or module names separated by commas.
+        quantize: ``4bit`` loads the base in 4 bits (needs a GPU and bitsandbytes).
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    target: str = "all-linear"
+    quantize: Literal["none", "4bit"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                f"lora: found rank {self.rank}, alpha {self.alpha}, dropout {self.dropout}; "
+                "expected rank >= 1, alpha > 0, 0 <= dropout < 1"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class TrainSettings:
+    """Optimization of one job. A job's own ``settings`` win over the run's.
+
+    Args:
+        learning_rate: peak of the schedule, > 0.
+        epochs: passes over the job's rows; used when ``steps`` is 0.
+        steps: optimizer steps; 0 = from ``epochs``.
+        batch_size: rows (pairs or responses) of a step and device.
+        accumulate: batches summed before an optimizer step, >= 1.
+        schedule: ``linear`` to 0, ``cosine`` to 0, or ``constant``.
+        warmup_steps: steps of linear warm-up.
+        weight_decay: of AdamW, on matrices only.
+        adam_beta2: second-moment decay of AdamW, in (0, 1).
+        max_grad_norm: gradients are scaled down to this norm; 0 = never.
+        max_prompt_tokens: longer prompts lose their beginning.
+        max_response_tokens: longer responses lose their end.
+        precision: ``auto`` is bfloat16 where the processor has units for it, else float32.
+        activation_checkpointing: trade time for memory.
+        lora: adapters; ``None`` = full fine-tuning.
+        seed: of the row order and of dropout.
+    """
+
+    learning_rate: float = 2e-4
+    epochs: float = 2.0
+    steps: int = 0
+    batch_size: int = 32
+    accumulate: int = 1
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: int = 0
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.98
+    max_grad_norm: float = 1.0
+    max_prompt_tokens: int = 256
+    max_response_tokens: int = 256
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    activation_checkpointing: bool = False
+    lora: LoraSettings | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("learning_rate", "epochs", "batch_size", "accumulate", "max_prompt_tokens")
+        for name in (*positive, "max_response_tokens"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"train.{name}: found {getattr(self, name)}, expected > 0")
+        for name in ("steps", "warmup_steps", "weight_decay", "max_grad_norm"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"train.{name}: found {getattr(self, name)}, expected >= 0")
+
+    def with_job(self, settings: Mapping[str, Any]) -> TrainSettings:
+        """These settings with a job's own on top.
+
+        Raises:
+            ConfigError: if a job sets something that does not exist.
+        """
+        known = [f.name for f in fields(self)]
+        for name in settings:
+            if name not in known:
+                raise ConfigError(f"job setting {name!r} is unknown{nearest(name, known)}")
+        return replace(self, **settings)
+
+    def n_steps(self, n_rows: int) -> int:
+        """Optimizer steps for a job with this many rows."""
+        if self.steps:
+            return self.steps
+        per_epoch = -(-n_rows // (self.batch_size * self.accumulate))
+        return max(1, round(per_epoch * self.epochs))
