@@ -22,15 +22,15 @@ def check(is_fine: bool, where: str, found: object, expected: str) -> None:
         raise ConfigError(f"{where}: found {found!r}, expected {expected}")
 
 
-def check_choice(value: str, choices: Any, where: str) -> None:
-    """Refuse a text that is not one of the values of a ``Literal``.
+def check_choices(method: Method, name: str) -> None:
+    """Refuse a method whose ``Literal`` fields hold anything else.
 
     Raises:
-        ConfigError: naming the nearest choice.
+        ConfigError: naming the field and the nearest choice.
     """
-    names = typing.get_args(choices)
-    if value not in names:
-        raise ConfigError(f"{where}: found {value!r}{nearest(str(value), names)}")
+    for field, annotation in typing.get_type_hints(type(method)).items():
+        if typing.get_origin(annotation) is Literal:
+            _check_choice(getattr(method, field), annotation, f"{name}.{field}")
 
 
 def from_options(method: type[Method], name: str, options: Mapping[str, Any]) -> Method:
@@ -60,7 +60,7 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
         if len(wanted) == 1:
             return _convert(value, wanted[0], where)
     if typing.get_origin(annotation) is Literal:
-        check_choice(value, annotation, where)
+        _check_choice(value, annotation, where)
         return value
     if annotation is float and not isinstance(value, bool):
         try:
@@ -72,3 +72,10 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
         return value
     expected = getattr(annotation, "__name__", str(annotation))
     raise ConfigError(f"{where}: found {value!r} ({type(value).__name__}), expected {expected}")
+
+
+def _check_choice(value: Any, choices: Any, where: str) -> None:
+    known = typing.get_args(choices)
+    # True == 1, so the type counts too.
+    if not any(value == choice and type(value) is type(choice) for choice in known):
+        raise ConfigError(f"{where}: found {value!r}{nearest(str(value), map(str, known))}")

@@ -10,7 +10,7 @@ from paretune.core.job import BASE, TrainingJob
 from paretune.core.method import Method, Needs
 from paretune.core.policy import Steering
 from paretune.core.tradeoff import TradeOff
-from paretune.methods._fields import check, check_choice
+from paretune.methods._fields import check, check_choices
 
 Utility = Literal["linear", "chebyshev"]
 
@@ -36,8 +36,8 @@ class BestOfN(Method):
     needs: ClassVar[tuple[Needs, ...]] = ("scores",)
 
     def __post_init__(self) -> None:
+        check_choices(self, "best_of_n")
         check(self.n >= 1, "best_of_n.n", self.n, "an integer >= 1")
-        check_choice(self.utility, Utility, "best_of_n.utility")
 
     def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:
         return []

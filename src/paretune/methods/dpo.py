@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from paretune.functional.pairing import (
     order_by_objective,
     order_by_weighted_labels,
 )
-from paretune.methods._fields import check, check_choice
+from paretune.methods._fields import check, check_choices
 
 Labels = Literal["weighted", "mixed", "summed", "agreeing", "single"]
 Loss = Literal["sigmoid", "sigmoid_norm", "ipo"]
@@ -63,9 +64,8 @@ class DPO(Method):
     needs: ClassVar[tuple[Needs, ...]] = ("pairs",)
 
     def __post_init__(self) -> None:
-        check_choice(self.labels, Labels, "dpo.labels")
-        check_choice(self.loss, Loss, "dpo.loss")
-        check(self.beta > 0, "dpo.beta", self.beta, "a number > 0")
+        check_choices(self, "dpo")
+        check(0 < self.beta < math.inf, "dpo.beta", self.beta, "a finite number > 0")
         if self.labels == "weighted":
             check(self.loss == "sigmoid", "dpo.loss", self.loss, "'sigmoid' with labels 'weighted'")
         if self.labels == "single":
@@ -101,17 +101,16 @@ class DPO(Method):
         return TrainingJob(job_id, "pairwise", tradeoff, self._pair_rule(tradeoff), loss)
 
     def _pair_rule(self, tradeoff: TradeOff) -> PairRule:
-        match self.labels:
-            case "weighted":
-                return partial(keep_labelled, weights=tradeoff.weights)
-            case "mixed":
-                return partial(order_by_drawn_objective, weights=tradeoff.weights)
-            case "summed":
-                return partial(order_by_weighted_labels, weights=tradeoff.weights)
-            case "agreeing":
-                return order_by_agreement
-            case "single":
-                return partial(order_by_objective, index=self.objective)
+        if self.objective is not None:
+            return partial(order_by_objective, index=self.objective)
+        if self.labels == "agreeing":
+            return order_by_agreement
+        rule = {
+            "weighted": keep_labelled,
+            "mixed": order_by_drawn_objective,
+            "summed": order_by_weighted_labels,
+        }[self.labels]
+        return partial(rule, weights=tradeoff.weights)
 
 
 METHOD = DPO

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +38,8 @@ class RewardedSoups(Method):
     needs: ClassVar[tuple[Needs, ...]] = ("pairs",)
 
     def __post_init__(self) -> None:
-        check(self.beta > 0, "rewarded_soups.beta", self.beta, "a number > 0")
+        is_fine = 0 < self.beta < math.inf
+        check(is_fine, "rewarded_soups.beta", self.beta, "a finite number > 0")
 
     def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:
         return [
