@@ -10,17 +10,19 @@ from paretune.functional.indicators import Floats, non_dominated, pareto_rank, r
 
 __all__ = ["non_dominated", "pareto_rank", "top_layers"]
 
+Rows = npt.NDArray[np.int64]
+
 _SAMPLE = 4096
-_LAYERS_AT_A_TIME = 5
+_DEEP = -1
 
 
 def top_layers(
     values: npt.ArrayLike, *, n_layers: int | None = None, min_rows: int = 1
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[Rows, Rows]:
     """Rows of the first Pareto layers, and the layer of each.
 
-    Two objectives are ranked in full, which is cheapest. Three are peeled after a sample has shown
-    which rows cannot be in the top layers; four and more are peeled plainly. All three are exact.
+    Exact, and much cheaper than ranking all rows: a sample first shows which rows are certainly
+    deeper, and only the others are ranked (two objectives) or peeled front by front (more).
 
     Args:
         values: ``(N, M)`` rewards.
@@ -35,8 +37,7 @@ def top_layers(
         InputError: if ``n_layers`` or ``min_rows`` is out of range.
 
     Source:
-        Non-dominated sorting, Deb et al. 2002; the sample only removes rows that a row of layer
-        L - 1 of the sample dominates, whose layer in the full set is then at least L.
+        Non-dominated sorting, Deb et al. 2002; the pruning by a sample is ours.
 
     Example:
         >>> rows, layer = top_layers([[1, 0], [0, 0], [0, 1], [-1, -1]], min_rows=3)
@@ -48,60 +49,83 @@ def top_layers(
         raise InputError(f"layers: found n_layers={n_layers}, expected at least 1")
     if not 1 <= min_rows <= len(array):
         raise InputError(f"layers: found min_rows={min_rows}, expected 1 to {len(array)} rows")
-    if array.shape[1] <= 2:
-        layer = pareto_rank(array)
-        last = n_layers or int(np.partition(layer, min_rows - 1)[min_rows - 1]) + 1
-        rows = np.flatnonzero(layer < last)
-        return rows, layer[rows]
-    return _peel(array, n_layers, min_rows)
+    layer = np.full(len(array), _DEEP, dtype=np.int64)
+    done, block = 0, n_layers or 1
+    while True:
+        # Once the layers above are gone, the layers of what is left follow in order; so each
+        # block is found alone, and doubling the blocks wastes no more than it spares.
+        left = np.flatnonzero(layer == _DEEP)
+        kept = left[_without_deep_rows(array[left], block)]
+        found = _layers(array[kept], block)
+        layer[kept] = np.where(found == _DEEP, _DEEP, done + found)
+        done += block
+        on_top = np.flatnonzero(layer != _DEEP)
+        if n_layers is not None:
+            return on_top, layer[on_top]
+        if len(on_top) >= min_rows:
+            last = np.partition(layer[on_top], min_rows - 1)[min_rows - 1]
+            rows = on_top[layer[on_top] <= last]
+            return rows, layer[rows]
+        block = done
 
 
-def _peel(
-    values: Floats, n_layers: int | None, min_rows: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Layers taken off one after the other until there are enough."""
-    layer = np.full(len(values), -1, dtype=np.int64)
-    taken, current = 0, 0
-
-    def is_enough() -> bool:
-        return taken >= min_rows if n_layers is None else current >= n_layers
-
-    while taken < len(values) and not is_enough():
-        left = np.flatnonzero(layer < 0)
-        # With the layers above gone, layers of what is left follow in order; so a block of
-        # layers can be pruned and peeled, and the next block starts from the rest.
-        block = _LAYERS_AT_A_TIME if n_layers is None else n_layers - current
-        if values.shape[1] == 3:
-            left = left[_may_be_on_top(values[left], block)]
-        for _ in range(block):
-            if not len(left) or is_enough():
-                break
-            on_front = non_dominated(values[left])
-            layer[left[on_front]] = current
-            taken, current = taken + int(on_front.sum()), current + 1
-            left = left[~on_front]
-    rows = np.flatnonzero(layer >= 0)
-    return rows, layer[rows]
+def _layers(values: Floats, n_layers: int) -> Rows:
+    """Layer of each row, ``_DEEP`` from ``n_layers`` on."""
+    if values.shape[1] <= 2:
+        rank = pareto_rank(values)
+        return np.where(rank < n_layers, rank, _DEEP)
+    layer = np.full(len(values), _DEEP, dtype=np.int64)
+    left = np.arange(len(values))
+    for current in range(n_layers):
+        if not len(left):
+            break
+        on_front = non_dominated(values[left])
+        layer[left[on_front]] = current
+        left = left[~on_front]
+    return layer
 
 
-def _may_be_on_top(values: Floats, n_layers: int) -> npt.NDArray[np.bool_]:
-    """False only for rows whose layer is certainly ``n_layers`` or deeper."""
-    keep = np.ones(len(values), dtype=np.bool_)
-    if len(values) <= 2 * _SAMPLE:
-        return keep
+def _without_deep_rows(values: Floats, n_layers: int) -> Rows:
+    """Rows that may be in the first ``n_layers``; those dropped certainly are not."""
+    kept = np.arange(len(values))
+    while len(kept) > 2 * _SAMPLE:
+        # A sample of the survivors lies nearer to the front, so another pass drops more.
+        survivors = kept[_prune(values[kept], n_layers)]
+        is_worth_another = len(survivors) < 0.7 * len(kept)
+        kept = survivors
+        if not is_worth_another:
+            break
+    return kept
+
+
+def _prune(values: Floats, n_layers: int) -> Rows:
+    """Rows that no row of layer ``n_layers - 1`` of a sample is known to dominate.
+
+    A row dominated by one of layer L - 1 of the sample is in layer L or deeper of the sample plus
+    itself, and more rows can only push it deeper.
+    """
     # The draw decides how many rows are spared, never which rows are the result.
     drawn = np.random.default_rng(0).choice(len(values), _SAMPLE, replace=False)
     sample = values[drawn]
-    rank = pareto_rank(sample)
-    if n_layers > rank.max():
-        return keep
-    alive = np.arange(len(values))
-    bound = np.unique(sample[rank == n_layers - 1], axis=0)
-    middle_first = np.argsort(-(bound - bound.mean(axis=0)).min(axis=1))
-    for point in bound[middle_first]:
-        inside = values[alive]
-        dominated = (inside <= point).all(axis=1) & (inside < point).any(axis=1)
-        alive = alive[~dominated]
-    keep[:] = False
-    keep[alive] = True
-    return keep
+    bound = np.unique(sample[_layers(sample, n_layers) == n_layers - 1], axis=0)
+    kept = np.arange(len(values))
+    if not len(bound):
+        return kept
+    covers = np.ones((len(bound), _SAMPLE), dtype=np.bool_)
+    for column in range(values.shape[1]):
+        covers &= sample[:, column] <= bound[:, column, None]
+    columns = list(np.ascontiguousarray(values.T))
+    # Greedy: each point is compared with what the points before it left over, so the ones that
+    # drop most come first, and points that would drop less than 1 % are not worth a pass.
+    while covers.shape[1]:
+        best = int(covers.sum(axis=1).argmax())
+        if covers[best].mean() < 0.01:
+            break
+        dominated, equal = (np.ones(len(kept), dtype=np.bool_) for _ in range(2))
+        for value, limit in zip(columns, bound[best], strict=True):
+            dominated &= value <= limit
+            equal &= value == limit
+        stays = ~dominated | equal
+        kept, columns = kept[stays], [value[stays] for value in columns]
+        covers = covers[:, ~covers[best]]
+    return kept
