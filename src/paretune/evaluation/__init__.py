@@ -1,1 +1,1 @@
-"""See the modules of this folder."""
+"""Replies to numbers: the frozen box, the shared resamples, methods measured with intervals."""
