@@ -20,7 +20,7 @@ from paretune.evaluation.measure import (
     paired_differences,
 )
 from paretune.evaluation.replies import MethodReplies, PointReplies, ReplyTable
-from paretune.evaluation.resample import Resamples
+from paretune.functional.statistics import resample_prompts
 
 AXES = Objectives.of("helpful", "concise")
 UNIT = Box((0.0, 0.0), (1.0, 1.0), "declared")
@@ -40,7 +40,7 @@ def table(rewards, prompt_of=None, texts=None, well_formed=None) -> ReplyTable:
 
 
 def yardstick(n_prompts: int, box: Box = UNIT, hull=None, n_resamples: int = 200) -> Yardstick:
-    return Yardstick(box, Resamples.draw(n_prompts, n_resamples, np.random.default_rng(0)), hull)
+    return Yardstick(box, resample_prompts(n_prompts, n_resamples, np.random.default_rng(0)), hull)
 
 
 def constant(name: str, points: dict[tuple[float, ...], list[float]], n: int = 4) -> MethodReplies:
@@ -145,7 +145,7 @@ def test_intervals_cover_the_truth_about_95_times_in_100() -> None:
             PointReplies(t, t.slug, table(np.clip(rng.normal(mean, 0.1, (150, 2)), 0, 1)))
             for t, mean in ((ONLY_0, (0.6, 0.3)), (ONLY_1, (0.2, 0.7)))
         ]
-        stick = Yardstick(UNIT, Resamples.draw(150, 200, rng))
+        stick = Yardstick(UNIT, resample_prompts(150, 200, rng))
         found = evaluate_method(MethodReplies("m", points, COST), stick).result.hypervolume
         hits += found.low <= 0.26 <= found.high
     assert 88 <= hits <= 100
@@ -187,7 +187,7 @@ def test_a_failed_method_keeps_its_points_and_is_not_ranked() -> None:
     partial = constant("broken", {(0.5, 0.5): [0.4, 0.5]})
     failed = MethodReplies("broken", partial.points, COST, failed="RunError: loss is nan")
     found = evaluate_method(failed, yardstick(4))
-    assert (found.result.hypervolume, found.result.utility_min, found.draws) == (None, None, {})
+    assert (found.result.hypervolume, found.result.utility_min, found.resampled) == (None, None, {})
     assert len(found.result.points) == 1
     empty = evaluate_method(MethodReplies("broken", [], COST, failed="at once"), yardstick(4))
     assert empty.result.points == ()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
-_SAME = 1e-12
-"""Differences below this are rounding, not variation."""
+from paretune.functional.statistics import spearman
 
 
 def controllability(
@@ -30,15 +28,15 @@ def controllability(
         >>> controllability(weights, np.array([[0.9, 0.3], [0.5, 0.3], [0.6, 0.3]]))
         (0.5, None)
     """
-    found: list[float | None] = []
-    for weight, mean in zip(weights.T, means.T, strict=True):
-        if len(weight) < 3 or np.ptp(weight) <= _SAME or np.ptp(mean) <= _SAME:
-            found.append(None)
-        else:
-            # Equal weights may differ by rounding and would then be ranked.
-            rho = spearmanr(weight.round(9), mean).statistic
-            found.append(round(float(rho), 12))
-    return tuple(found)
+    # Equal weights that differ by rounding would be ranked; twelve digits hide no real difference.
+    return tuple(
+        _rounded(spearman(weight.round(9), mean.round(12)))
+        for weight, mean in zip(weights.T, means.T, strict=True)
+    )
+
+
+def _rounded(rho: float | None) -> float | None:
+    return None if rho is None else round(rho, 12)
 
 
 def front_targets(hull: npt.NDArray[np.float64], n: int = 101) -> npt.NDArray[np.float64]:

@@ -32,12 +32,13 @@ from paretune.errors import InputError, ShapeError
 from paretune.evaluation.box import Box
 from paretune.evaluation.front_shape import controllability, front_targets
 from paretune.evaluation.replies import MethodReplies, PointReplies
-from paretune.evaluation.resample import Resamples, interval
+from paretune.evaluation.resample import interval, means_over_replies
 from paretune.evaluation.samples import pick_samples
 from paretune.functional.collapse import collapse_shares
 from paretune.functional.dominance import non_dominated
 from paretune.functional.indicators import hypervolume, igd_plus, largest_angle_gap
 from paretune.functional.scalarize import chebyshev
+from paretune.functional.statistics import resample_prompts
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,12 +50,12 @@ class Yardstick:
 
     Args:
         box: the frozen unit box.
-        resamples: the draws of prompts that all intervals share.
+        draws: ``(B, S)`` how often each prompt occurs in each resample; all intervals share it.
         hull: ``(L, M)`` unit rewards of the known front of expected rewards, if there is one.
     """
 
     box: Box
-    resamples: Resamples
+    draws: npt.NDArray[np.int64]
     hull: Floats | None = None
 
 
@@ -81,12 +82,12 @@ class MeasuredMethod:
 
     Args:
         result: the estimates with intervals.
-        draws: measure (``hypervolume``, ``utility_min``, ``utility_chebyshev``) to ``(B,)``
+        resampled: measure (``hypervolume``, ``utility_min``, ``utility_chebyshev``) to ``(B,)``
             values on every resample; empty when the method failed.
     """
 
     result: MethodResult
-    draws: Mapping[str, Floats]
+    resampled: Mapping[str, Floats]
 
 
 def evaluate_point(
@@ -119,7 +120,7 @@ def evaluate_point(
     clipped = np.clip(unit, 0, 1)
     utilities = [chebyshev(clipped, t.weights) for t in judged_for or (replies.tradeoff,)]
     columns = np.column_stack([unit, clipped.min(axis=1), np.mean(utilities, axis=0)])
-    draws = yardstick.resamples.means(columns, table.prompt_of)
+    draws = means_over_replies(columns, table.prompt_of, yardstick.draws)
     values = columns.mean(axis=0)
     low, high = np.asarray(box.low), np.asarray(box.high)
     raw, raw_draws = table.rewards.mean(axis=0), low + draws[:, :n_objectives] * (high - low)
@@ -197,11 +198,11 @@ def paired_differences(methods: Sequence[MeasuredMethod]) -> tuple[Difference, .
     trade-offs: a mean over other trade-offs is another number.
     """
     found: list[Difference] = []
-    for one, other in combinations([m for m in methods if m.draws], 2):
+    for one, other in combinations([m for m in methods if m.resampled], 2):
         same = [p.tradeoff for p in one.result.points] == [p.tradeoff for p in other.result.points]
         found += [
             _difference(measure, one, other)
-            for measure in one.draws
+            for measure in one.resampled
             if measure != "utility_chebyshev" or same
         ]
     return tuple(found)
@@ -246,7 +247,7 @@ def measure(
     if len(set(names)) != len(names) or not names:
         raise InputError(f"run {name!r}: found methods {names}, expected at least one, names once")
     hull = None if known is None else box.unit(np.array(known.hull, dtype=np.float64))
-    yardstick = Yardstick(box, Resamples.draw(len(prompts), n_resamples, rng), hull)
+    yardstick = Yardstick(box, resample_prompts(len(prompts), n_resamples, rng), hull)
     measured = [evaluate_method(m, yardstick) for m in methods]
     asked = tuple(dict.fromkeys(p.tradeoff for m in methods for p in m.points))
     return RunResult(
@@ -285,7 +286,7 @@ def _difference(measure: str, one: MeasuredMethod, other: MeasuredMethod) -> Dif
     value = getattr(one.result, measure).value - getattr(other.result, measure).value
     if value < 0:
         one, other, value = other, one, -value
-    draws = one.draws[measure] - other.draws[measure]
+    draws = one.resampled[measure] - other.resampled[measure]
     probability = float(np.mean(draws > 0) + np.mean(draws == 0) / 2)
     return Difference(
         measure, one.result.name, other.result.name, interval(value, draws), probability
