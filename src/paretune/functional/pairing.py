@@ -248,6 +248,23 @@ def comparisons_from_scores(
     return first[order], second[order]
 
 
+def comparison_keys(n_comparisons: int, seed: int) -> Keys:
+    """One random 64-bit key a comparison: a hash of (seed, row) and of nothing else.
+
+    Args:
+        n_comparisons: P, >= 0.
+        seed: any integer.
+
+    Returns:
+        ``(P,)`` uint64; longer data of the same seed start with the same keys.
+
+    Example:
+        >>> bool((comparison_keys(3, seed=1) == comparison_keys(5, seed=1)[:3]).all())
+        True
+    """
+    return _mix(_mix(np.arange(n_comparisons, dtype=np.uint64), 0), seed)
+
+
 def uniform(keys: Keys, stream: int = 0) -> npt.NDArray[np.float64]:
     """Independent numbers in [0, 1) from 64-bit keys, another set for each stream.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -41,6 +42,7 @@ def method_class(name: str) -> type[Method]:
         'arXiv:2306.04488'
     """
     own, offered = _own(), _offered()
+    found: Any
     if name in own and name in offered:
         raise ConfigError(
             f"method {name!r}: found it here and in {offered[name].value!r}, expected one home"
@@ -51,8 +53,9 @@ def method_class(name: str) -> type[Method]:
         found = offered[name].load()
     else:
         raise ConfigError(f"unknown method {name!r}{nearest(name, {*own, *offered})}")
-    if not (isinstance(found, type) and issubclass(found, Method)):
-        raise ConfigError(f"method {name!r}: found {found!r}, expected a subclass of Method")
+    is_complete = is_dataclass(found)
+    if not (isinstance(found, type) and issubclass(found, Method) and is_complete):
+        raise ConfigError(f"method {name!r}: found {found!r}, expected a dataclass, a Method")
     return found
 
 

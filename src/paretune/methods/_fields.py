@@ -40,9 +40,8 @@ def from_options(method: type[Method], name: str, options: Mapping[str, Any]) ->
         ConfigError: for an unknown option (the message proposes the nearest), a value of the wrong
             type, or one that the method itself refuses.
     """
-    if not dataclasses.is_dataclass(method):
-        raise ConfigError(f"method {name!r}: found {method!r}, expected a dataclass")
-    known = [f.name for f in dataclasses.fields(method) if f.init]
+    cls: Any = method
+    known = [f.name for f in dataclasses.fields(cls) if f.init]
     for option in options:
         if option not in known:
             raise ConfigError(f"method {name!r}: unknown option {option!r}{nearest(option, known)}")

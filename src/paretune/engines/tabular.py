@@ -1,0 +1,332 @@
+"""The exact engine: policies on a table of contexts and actions, trained to convergence.
+
+The same jobs, rules and losses as for a language model, without sampling noise, step sizes or a
+budget: what a method converges to is what it means. A context stands for a prompt, an action for
+a response of one token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from paretune.core.description import identity
+from paretune.core.job import BASE, PairOrder, Pool, Replies, TrainingJob, order_jobs
+from paretune.core.policy import Steering
+from paretune.core.record import PreferenceData, Prompt
+from paretune.core.rewards import Normalizer, RewardMatrix
+from paretune.engines.table_policy import Table, TanhNetwork, best_of_n_logps, nucleus
+from paretune.errors import InputError, RunError, ShapeError
+from paretune.functional.losses import PairBatch
+from paretune.functional.mixing import average_parameters, mix_logps
+from paretune.functional.pairing import (
+    comparison_keys,
+    comparisons_from_scores,
+    label_from_rewards,
+)
+from paretune.functional.scalarize import chebyshev, linear
+
+_ROUNDS = 10
+"""Restarts of L-BFGS: far from the optimum its memory of old curvature can stall it."""
+
+
+@final
+@dataclass(frozen=True)
+class TabularEngine:
+    """Runs the jobs of a plan and steers between the policies.
+
+    Every job is minimized with L-BFGS on all its data until no entry of the gradient exceeds
+    ``tolerance``; ``settings`` such as steps and learning rates say nothing here. Where the
+    infimum lies at infinity (a table fine-tuned on few actions, labels without noise) the result
+    is the first policy that flat.
+
+    Args:
+        model: turns parameters into policies; its start is the reference.
+        data: rows and comparisons; a prompt is a context, a text an action.
+        action_of: ``(N,)`` int64 action of each response, in [0, A).
+        rewards: ``(S, A, M)`` of every cell; needed by rounds and by best of n.
+        seed: of the keys of pair rules and of the replies of rounds.
+        tolerance: largest entry of the gradient of the mean loss at the end, > 0.
+
+    Raises:
+        ShapeError: if the columns do not fit the table.
+    """
+
+    model: Table | TanhNetwork
+    data: PreferenceData
+    action_of: npt.NDArray[np.int64]
+    rewards: Tensor | None = None
+    seed: int = 0
+    tolerance: float = 1e-7
+
+    def __post_init__(self) -> None:
+        n_contexts, n_actions = self.model.ref_logps.shape
+        if self.data.n_prompts != n_contexts:
+            raise ShapeError(f"table: found {self.data.n_prompts} prompts, expected {n_contexts}")
+        if self.action_of.shape != (len(self.data.texts),):
+            raise ShapeError(
+                f"table: found action_of {self.action_of.shape}, expected {(len(self.data.texts),)}"
+            )
+        if self.rewards is not None and self.rewards.shape[:2] != (n_contexts, n_actions):
+            raise ShapeError(
+                f"table: found rewards {tuple(self.rewards.shape)}, expected "
+                f"({n_contexts}, {n_actions}, M)"
+            )
+
+    def train(self, jobs: Sequence[TrainingJob]) -> dict[str, Tensor]:
+        """Parameters ``(D,)`` of every job of a plan, by id.
+
+        Raises:
+            ConfigError: if the plan does not hold together (see :func:`order_jobs`).
+            InputError: if a job has no data, or asks for what a table does not define.
+            RunError: if a job does not converge.
+        """
+        trained = {BASE: self.model.start()}
+        for wave in order_jobs(jobs):
+            for job in wave:
+                trained[job.id] = self._train(job, trained)
+        del trained[BASE]
+        return trained
+
+    def steered(
+        self,
+        trained: Mapping[str, Tensor],
+        steering: Steering,
+        contexts: Sequence[int] | None = None,
+    ) -> Tensor:
+        """The policy that answers for a trade-off, exactly: no reply is sampled.
+
+        Args:
+            trained: parameters by job id, as :meth:`train` returns them.
+            steering: from ``Method.steer``.
+            contexts: rows of the table that are asked; ``None`` for all.
+
+        Returns:
+            ``(len(contexts), A)`` log-probabilities, in nats.
+
+        Raises:
+            InputError: if a conditioned prompt is no context of the table, or candidates are to be
+                rated without ``rewards``.
+        """
+        asked = list(range(self.data.n_prompts)) if contexts is None else list(contexts)
+        start = self.model.start()
+        parameters = [start if p == BASE else trained[p] for p in steering.policies]
+        if steering.kind == "merge":
+            states = [{"parameters": p} for p in parameters]
+            logps = self.model.logps(average_parameters(states, steering.weights)["parameters"])
+        elif steering.kind == "mix":
+            logps = mix_logps(torch.stack([*map(self.model.logps, parameters)]), steering.weights)
+        else:
+            logps = self.model.logps(parameters[0])
+        rows = asked
+        if steering.condition is not None:
+            prompts = [_text(self.data.prompts[s]) for s in asked]
+            rows = [self._context(steering.condition(p)) for p in prompts]
+        logps = logps[rows]
+        if steering.candidates == 1:
+            return logps
+        return best_of_n_logps(logps, self._utility(steering)[asked], steering.candidates)
+
+    def _train(self, job: TrainingJob, trained: Mapping[str, Tensor]) -> Tensor:
+        if job.group is not None:
+            raise InputError(
+                f"job {job.id!r}: found group {job.group!r}, expected none: a table has no "
+                "backbone to share"
+            )
+        data, action_of = self._source(job, trained)
+        loss_of = self._sft if job.kind == "sft" else self._pairwise
+        mean_loss = loss_of(job, data, action_of)
+        return _minimize(mean_loss, trained[job.start], self.tolerance, job.id)
+
+    def _sft(
+        self, job: TrainingJob, data: PreferenceData, action_of: npt.NDArray[np.int64]
+    ) -> Callable[[Tensor], Tensor]:
+        text_of = data.prompt_of * self.model.ref_logps.shape[1] + action_of
+        rule: Any = job.rows
+        rows = rule(Pool(data.rewards.values, data.prompt_of, text_of))
+        if len(rows) == 0:
+            raise InputError(f"job {job.id!r}: its row rule chose none of {len(text_of)} rows")
+        contexts = data.prompt_of[rows]
+        if job.condition is not None:
+            scores = data.rewards.values[rows]
+            prompts = [_text(data.prompts[s]) for s in contexts]
+            pairs = zip(prompts, scores, strict=True)
+            contexts = np.array([self._context(job.condition(p, r)) for p, r in pairs])
+        # Rows of a table repeat, so their counts are all that matters.
+        share = torch.zeros_like(self.model.ref_logps)
+        share.index_put_(
+            (torch.as_tensor(contexts), torch.as_tensor(action_of[rows])),
+            torch.tensor(1 / len(rows), dtype=share.dtype),
+            accumulate=True,
+        )
+
+        def mean_loss(parameters: Tensor) -> Tensor:
+            return -(share * self.model.logps(parameters)).sum()
+
+        return mean_loss
+
+    def _pairwise(
+        self, job: TrainingJob, data: PreferenceData, action_of: npt.NDArray[np.int64]
+    ) -> Callable[[Tensor], Tensor]:
+        if job.condition is not None or job.loss is None:
+            raise InputError(
+                f"job {job.id!r}: found a condition or no loss, expected a pairwise job with a "
+                "loss and no condition"
+            )
+        rule: Any = job.rows
+        order: PairOrder = rule(data.labels, comparison_keys(data.n_comparisons, self.seed))
+        if len(order.index) == 0:
+            raise InputError(
+                f"job {job.id!r}: its pair rule kept none of {data.n_comparisons} comparisons"
+            )
+        first, second = data.first[order.index], data.second[order.index]
+        chosen = torch.as_tensor(np.where(order.flipped, second, first))
+        rejected = torch.as_tensor(np.where(order.flipped, first, second))
+        sign = np.where(order.flipped, -1.0, 1.0)[:, None]
+        labels = torch.as_tensor(data.labels[order.index] * sign)
+        count = np.ones(data.n_comparisons) if data.multiplicity is None else data.multiplicity
+        share = torch.as_tensor(count[order.index] / count[order.index].sum())
+        context = torch.as_tensor(data.prompt_of)
+        action = torch.as_tensor(action_of)
+        cells = [(context[rows], action[rows]) for rows in (chosen, rejected)]
+        ref_chosen, ref_rejected = (self.model.ref_logps[cell] for cell in cells)
+        one, loss = torch.ones_like(share), job.loss
+
+        def mean_loss(parameters: Tensor) -> Tensor:
+            logps = self.model.logps(parameters)
+            batch = PairBatch(
+                logps[cells[0]], logps[cells[1]], ref_chosen, ref_rejected, one, one, labels
+            )
+            losses: Tensor = loss(batch)
+            return (share * losses).sum()
+
+        return mean_loss
+
+    def _source(
+        self, job: TrainingJob, trained: Mapping[str, Tensor]
+    ) -> tuple[PreferenceData, npt.NDArray[np.int64]]:
+        """The rows of a job with the action of each: the table's own, or replies drawn for it."""
+        if not isinstance(job.source, Replies):
+            return self.data, self.action_of
+        if self.rewards is None:
+            raise InputError(f"job {job.id!r}: found replies and no rewards of the cells")
+        prompt_of, action_of, asked = self._replies(job.source, trained)
+        scores = self.rewards.numpy()[prompt_of, action_of]
+        # Replies to the same prompt are compared; a row rule needs no comparison.
+        groups = asked if job.kind == "pairwise" else np.arange(len(asked))
+        first, second = comparisons_from_scores(scores, groups)
+        data = PreferenceData(
+            prompts=self.data.prompts,
+            texts=tuple(str(a) for a in action_of),
+            prompt_of=prompt_of,
+            rewards=RewardMatrix(self.data.rewards.objectives, scores),
+            first=first,
+            second=second,
+            labels=label_from_rewards(scores[first] - scores[second]),
+        )
+        if not job.source.with_offline:
+            return data, action_of
+        return _joined(self.data, data), np.concatenate([self.action_of, action_of])
+
+    def _replies(
+        self, source: Replies, trained: Mapping[str, Tensor]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Context, action and number of the prompt of every reply.
+
+        A context stands for many prompts, so the prompts of a round are spread evenly over the
+        contexts, at least one each, whatever their number.
+        """
+        n_contexts = self.data.n_prompts
+        n_prompts = max(1, source.prompts // n_contexts)
+        asked = np.repeat(np.arange(n_contexts * n_prompts), source.per_prompt)
+        # Keyed by the source: all jobs that name it get the same replies.
+        generator = np.random.default_rng([self.seed, int(identity(source), 16)])
+        actions = []
+        for policy in source.of:
+            logps = nucleus(self.model.logps(trained[policy]), source.temperature, source.top_p)
+            edges = logps.exp().cumsum(-1).numpy()[asked // n_prompts]
+            draws = generator.random(len(asked)) * edges[:, -1]
+            actions.append((draws[:, None] < edges).argmax(axis=1))
+        asked = np.tile(asked, len(source.of))
+        return asked // n_prompts, np.concatenate(actions), asked
+
+    def _context(self, text: str) -> int:
+        texts = [_text(p) for p in self.data.prompts]
+        if text not in texts:
+            raise InputError(f"table: found the conditioned prompt {text!r}, expected a context")
+        return texts.index(text)
+
+    def _utility(self, steering: Steering) -> Tensor:
+        """``(S, A)`` how candidates are rated, with the statistics of the run's records."""
+        if self.rewards is None:
+            raise InputError("table: best of n found no rewards of the cells")
+        normalizer = Normalizer.fit(self.data.rewards)
+        rewards, weights = self.rewards.numpy(), steering.tradeoff.weights
+        if steering.utility == "linear":
+            return torch.as_tensor(linear(normalizer.standardize(rewards), weights))
+        low, high = np.asarray(normalizer.low), np.asarray(normalizer.high)
+        unit = (rewards - low) / np.where(high > low, high - low, 1.0)
+        return torch.as_tensor(chebyshev(unit, weights))
+
+
+def _joined(data: PreferenceData, more: PreferenceData) -> PreferenceData:
+    """The rows and comparisons of both, on the contexts of the first."""
+    n = len(data.texts)
+    counts = [np.ones(d.n_comparisons) if d.multiplicity is None else d.multiplicity
+              for d in (data, more)]  # fmt: skip
+    values = np.concatenate([data.rewards.values, more.rewards.values])
+    return PreferenceData(
+        prompts=data.prompts,
+        texts=data.texts + more.texts,
+        prompt_of=np.concatenate([data.prompt_of, more.prompt_of]),
+        rewards=RewardMatrix(data.rewards.objectives, values),
+        first=np.concatenate([data.first, more.first + n]),
+        second=np.concatenate([data.second, more.second + n]),
+        labels=np.concatenate([data.labels, more.labels]),
+        multiplicity=np.concatenate(counts),
+    )
+
+
+def _text(prompt: Prompt) -> str:
+    """What a condition rewrites: a text, or the last turn of a conversation."""
+    return prompt if isinstance(prompt, str) else prompt[-1].content
+
+
+def _minimize(
+    mean_loss: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, job_id: str
+) -> Tensor:
+    """Parameters where no entry of the gradient exceeds ``tolerance``, from ``start`` on."""
+    parameters = start.clone().requires_grad_()
+
+    def closure() -> Tensor:
+        parameters.grad = None
+        loss = mean_loss(parameters)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for _ in range(_ROUNDS):
+        optimizer = torch.optim.LBFGS(
+            [parameters],
+            max_iter=500,
+            history_size=30,
+            # Usually reached; the last digits of the loss, not of the gradient, end a line search.
+            tolerance_grad=tolerance / 100,
+            tolerance_change=0.0,
+            line_search_fn="strong_wolfe",
+        )
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        closure()
+        assert parameters.grad is not None
+        steepest = float(parameters.grad.abs().max())
+        if steepest <= tolerance:
+            return parameters.detach()
+    raise RunError(
+        f"job {job_id!r}: found a gradient of {steepest:.1e} after {_ROUNDS} rounds of L-BFGS, "
+        f"expected at most {tolerance:.1e}"
+    )
