@@ -6,6 +6,7 @@
     ├── InputError (ValueError)        bad input: exit code 2
     │   ├── ConfigError                a run.yaml or an option
     │   ├── DataError                  rows of a data file; carries every problem found
+    │   ├── ScoringError               a scorer failed on a response; carries its row
     │   ├── ShapeError                 an array of the wrong shape
     │   └── NotScoredError             a computation met an unscored (NaN) cell
     ├── RunError (RuntimeError)        a run went wrong: exit code 1
@@ -41,12 +42,33 @@ class DataError(InputError):
 
     Args:
         message: what is wrong in one line.
-        problems: every problem as ``file:line: field: reason``, in file order.
+        problems: every problem as ``file:line: field: reason``, in file order; all are kept in
+            ``problems``, the first :attr:`shown` are part of the text.
     """
+
+    shown = 50
 
     def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join([message, *(f"  {p}" for p in self.problems)]))
+        lines = [message, *(f"  {p}" for p in self.problems[: self.shown])]
+        if len(self.problems) > self.shown:
+            lines.append(f"  and {len(self.problems) - self.shown} more")
+        super().__init__("\n".join(lines))
+
+
+class ScoringError(InputError):
+    """A scorer failed on a response.
+
+    Args:
+        scorer: which scorer, as the user named it.
+        row: index of the response that was being scored; ``None`` when a batch failed as a whole.
+        reason: what was found and what was expected.
+    """
+
+    def __init__(self, scorer: str, row: int | None, reason: str) -> None:
+        self.scorer, self.row, self.reason = scorer, row, reason
+        place = scorer if row is None else f"{scorer}, row {row}"
+        super().__init__(f"{place}: {reason}")
 
 
 class ShapeError(InputError):

@@ -1,0 +1,112 @@
+"""Rows of one or several files with the same prompt become one record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import final
+
+from paretune.core.record import Comparison, Prompt, Record, Response
+
+
+@final
+@dataclass
+class PromptJoin:
+    """Collects records and joins those with an equal prompt, in order of first sight.
+
+    Nothing is lost by joining. A response is joined with one of an *earlier row* that has the
+    same text when no score of the two disagrees; a comparison with one of the same two responses
+    when the two label different objectives. What disagrees stays side by side.
+    """
+
+    _rows: dict[Prompt, Record | _Joined] = field(default_factory=dict)
+    _seen: set[bytes] = field(default_factory=set)
+
+    def is_repeated(self, record: Record) -> bool:
+        """True if a row with the same content came before; remembers this one."""
+        key = hashlib.blake2b(repr(record).encode("utf-8"), digest_size=16).digest()
+        known = key in self._seen
+        self._seen.add(key)
+        return known
+
+    def add(self, record: Record) -> None:
+        """One more row."""
+        known = self._rows.get(record.prompt)
+        if known is None:
+            # Most prompts come once: the builder is made only for the others.
+            self._rows[record.prompt] = record
+            return
+        if isinstance(known, Record):
+            known = self._rows[record.prompt] = _Joined.of(known)
+        known.add(record)
+
+    def records(self) -> Iterator[Record]:
+        """One record a prompt."""
+        for prompt, joined in self._rows.items():
+            yield joined if isinstance(joined, Record) else joined.record(prompt)
+
+
+@final
+@dataclass
+class _Joined:
+    """Responses and comparisons of one prompt, growing."""
+
+    responses: list[Response] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    by_text: dict[str, list[int]] = field(default_factory=dict)
+    by_ends: dict[tuple[int, int], list[int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Record) -> _Joined:
+        joined = cls()
+        joined.add(record)
+        return joined
+
+    def add(self, record: Record) -> None:
+        place: list[int] = []
+        for response in record.responses:
+            place.append(self._place(response, taken=place))
+        for c in record.comparisons:
+            self._compare(replace(c, first=place[c.first], second=place[c.second]))
+
+    def record(self, prompt: Prompt) -> Record:
+        return Record(prompt, tuple(self.responses), tuple(self.comparisons))
+
+    def _place(self, response: Response, taken: list[int]) -> int:
+        """Index of the response; two responses of one row never share one."""
+        known = self.by_text.setdefault(response.text, [])
+        for index in known:
+            old = self.responses[index]
+            if index not in taken and not _disagree(old.scores, response.scores):
+                if response.scores.keys() - old.scores.keys():
+                    self.responses[index] = replace(old, scores={**old.scores, **response.scores})
+                return index
+        known.append(len(self.responses))
+        self.responses.append(response)
+        return known[-1]
+
+    def _compare(self, comparison: Comparison) -> None:
+        ends = comparison.first, comparison.second
+        if ends[::-1] in self.by_ends:
+            comparison = _turned(comparison)
+            ends = ends[::-1]
+        known = self.by_ends.setdefault(ends, [])
+        for index in known:
+            old = self.comparisons[index]
+            if old.labels.keys().isdisjoint(comparison.labels):
+                both = {**old.labels, **comparison.labels}
+                self.comparisons[index] = replace(old, labels=both)
+                return
+        known.append(len(self.comparisons))
+        self.comparisons.append(comparison)
+
+
+def _disagree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return any(other.get(name, score) != score for name, score in one.items())
+
+
+def _turned(comparison: Comparison) -> Comparison:
+    # 0.0 - x and not -x: a tie stays +0.
+    labels = {name: 0.0 - label for name, label in comparison.labels.items()}
+    return Comparison(comparison.second, comparison.first, labels)
