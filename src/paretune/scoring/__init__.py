@@ -1,1 +1,1 @@
-"""See the modules of this folder."""
+"""Texts become rewards: functions, models and callables that score, and a cache on disk."""
