@@ -1,1 +1,1 @@
-"""See the modules of this folder."""
+"""A whole run: configuration, run folder, stages, and the one file that knows their order."""

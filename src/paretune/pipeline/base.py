@@ -1,0 +1,160 @@
+"""The base policy: taken as it is, or built and trained from nothing once and shared by runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paretune.core.job import Pool, TrainingJob
+from paretune.core.record import PreferenceData, Record, Response, prompt_json
+from paretune.core.tradeoff import TradeOff
+from paretune.engines.lm.settings import TrainSettings
+from paretune.errors import ConfigError
+from paretune.pipeline.config import RunConfig
+from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.records import TRAIN, read_part
+from paretune.pipeline.worlds import World, world_of
+
+Progress = Callable[[str, int, int], None]
+
+
+def base_of(config: RunConfig, run: RunFolder, progress: Progress | None = None) -> str:
+    """Path or hub id of the run's base, trained first when it is built from nothing.
+
+    Raises:
+        ConfigError: if the configuration names no base, or a path and sizes at once.
+    """
+    base, world = config.base, world_of(config)
+    if base.path and base.build:
+        raise ConfigError("base: found path and build, expected one of the two")
+    if base.path:
+        return base.path
+    if world is None and base.build is None:
+        raise ConfigError(
+            "base: found neither path nor build, expected a local folder, a hub id, or sizes to "
+            "build one from nothing"
+        )
+    sealed = _sealed(config, run)
+    if not sealed.is_done():
+        with sealed.writing() as (folder, facts):
+            if world is not None:
+                _train_on_world(world, config, folder, facts, progress)
+            else:
+                _train_on_texts(config, run, folder, facts, progress)
+    return str(sealed.path)
+
+
+def _sealed(config: RunConfig, run: RunFolder) -> Sealed:
+    inputs: dict[str, Any] = {"train": asdict(config.base.train), "seed": config.seed}
+    if config.data.world:
+        # Scenarios differ in rewards only: they share requests, replies and so the base.
+        inputs |= {"world": config.data.world, "corpus": config.base.corpus}
+    else:
+        records = Sealed(run.stage(1), {}).manifest or {}
+        assert config.base.build is not None
+        inputs |= {"build": config.base.build.model_dump(), "records": records.get("identity")}
+    sealed = Sealed(run.bases / "unnamed", inputs)
+    return Sealed(run.bases / sealed.identity, inputs)
+
+
+def _train_on_world(
+    world: World, config: RunConfig, folder: Path, facts: dict[str, Any], progress: Progress | None
+) -> None:
+    from paretune.engines.lm.encode import Encoder
+    from paretune.engines.lm.models import build_model, save_policy
+
+    tokenizer = world.tokenizer()
+    model = build_model(world.base_config(), config.seed)
+    corpus = world.corpus(config.base.corpus, config.seed)
+    records = [Record(prompt, (Response(reply),)) for prompt, reply in corpus]
+    data = PreferenceData.from_records(records, ("none",))
+    train = config.base.train
+    encoder = Encoder(tokenizer, train.max_prompt_tokens, train.max_response_tokens)
+    encoded = encoder.encode(data.prompts, data.texts, data.prompt_of)
+    _fit(model, data, encoded, encoder.pad_id, train, config.seed, folder, facts, progress)
+    save_policy(model, tokenizer, folder)
+
+
+def _train_on_texts(
+    config: RunConfig,
+    run: RunFolder,
+    folder: Path,
+    facts: dict[str, Any],
+    progress: Progress | None,
+) -> None:
+    from paretune.engines.lm.encode import Encoded, Ragged
+    from paretune.engines.lm.models import build_model, save_policy
+    from paretune.engines.lm.scratch import ModelSize, llama_config, train_tokenizer
+
+    assert config.base.build is not None
+    size = ModelSize(**config.base.build.model_dump())
+    texts = list(_documents(read_part(config, run, TRAIN)))
+    tokenizer = train_tokenizer(texts, size.vocabulary)
+    model = build_model(llama_config(size, tokenizer), config.seed)
+    limit = min(config.base.train.max_response_tokens, size.max_positions - 1)
+    rows: list[list[int]] = []
+    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        document = [*ids, tokenizer.eos_token_id]
+        rows += [document[i : i + limit] for i in range(0, len(document), limit)]
+    # Plain language modelling: a row is the begin mark and then text that is all predicted.
+    encoded = Encoded(
+        Ragged.of([[tokenizer.bos_token_id]]), Ragged.of(rows), np.zeros(len(rows), np.int64)
+    )
+    names = [Response(str(n)) for n in range(len(rows))]
+    data = PreferenceData.from_records([Record("", tuple(names))], ("none",))
+    pad = int(tokenizer.pad_token_id)
+    _fit(model, data, encoded, pad, config.base.train, config.seed, folder, facts, progress)
+    save_policy(model, tokenizer, folder)
+    facts.update(documents=len(texts), text_tokens=sum(map(len, rows)))
+
+
+def _fit(
+    model: Any,
+    data: PreferenceData,
+    encoded: Any,
+    pad_id: int,
+    settings: TrainSettings,
+    seed: int,
+    folder: Path,
+    facts: dict[str, Any],
+    progress: Progress | None,
+) -> None:
+    from dataclasses import replace
+
+    from paretune.engines.lm.jobs import JobData, train_job
+    from paretune.engines.lm.models import n_parameters
+
+    job = TrainingJob("base", "sft", TradeOff((1.0,)), every_row)
+    losses: list[float] = []
+
+    def watch(step: int, steps: int, numbers: Any) -> None:
+        losses.append(numbers.get("loss", float("nan")))
+        if progress is not None:
+            progress("base", step, steps)
+
+    nothing = np.full(len(data.texts), np.nan)
+    cost = train_job(
+        job, JobData(data, encoded, nothing), model, pad_id, replace(settings, seed=seed),
+        folder, watch,
+    )  # fmt: skip
+    facts.update(
+        parameters=n_parameters(model), seconds_cpu=round(cost.seconds, 2), steps=cost.steps,
+        tokens=cost.tokens, first_loss=losses[0], last_loss=losses[-1],
+    )  # fmt: skip
+
+
+def every_row(pool: Pool) -> Any:
+    """All rows, repeated texts too: how often a reply comes is what a base learns."""
+    return np.arange(len(pool.text_of), dtype=np.int64)
+
+
+def _documents(data: PreferenceData) -> Iterator[str]:
+    for text, row in zip(data.texts, data.prompt_of, strict=True):
+        prompt = data.prompts[int(row)]
+        turns = prompt_json(prompt)
+        opening = turns if isinstance(turns, str) else "\n".join(t["content"] for t in turns)
+        yield opening + text

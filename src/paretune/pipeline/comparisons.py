@@ -1,0 +1,152 @@
+"""Stage 3: comparisons, token ids and reference log-probabilities, computed once for all jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+
+from paretune.core.record import PreferenceData
+from paretune.core.rewards import RewardMatrix
+from paretune.engines.lm.encode import Encoded, Encoder, Ragged
+from paretune.engines.lm.jobs import JobData
+from paretune.errors import DataError
+from paretune.functional.pairing import comparisons_from_scores, label_from_rewards
+from paretune.pipeline.config import RunConfig
+from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.records import TRAIN, read_part
+from paretune.pipeline.rewards import read_rewards
+
+_FILE = "comparisons.npz"
+
+
+@final
+@dataclass(frozen=True)
+class Materials:
+    """Everything a job trains on, read from the run folder.
+
+    Args:
+        job_data: records with rewards and labels, token ids, reference log-probabilities.
+        encoder: turns prompts of replies into ids.
+    """
+
+    job_data: JobData
+    encoder: Encoder
+
+
+def new_encoder(config: RunConfig, base: str) -> Encoder:
+    """The encoder of a run: the base's tokenizer and the run's limits."""
+    from paretune.engines.lm.models import load_tokenizer
+
+    train = config.train
+    return Encoder(
+        load_tokenizer(base),
+        train.max_prompt_tokens,
+        train.max_response_tokens,
+        plain=config.data.plain_prompts,
+    )
+
+
+def labelled(config: RunConfig, data: PreferenceData, rewards: RewardMatrix) -> PreferenceData:
+    """Comparisons with a label wherever something is known.
+
+    Comparisons that the records hold are kept with their labels; records without any are compared
+    by their rewards. A missing label becomes the sign of the reward margin, where both are scored.
+    """
+    data = data.with_rewards(rewards)
+    if not data.n_comparisons:
+        first, second = comparisons_from_scores(
+            rewards.values, data.prompt_of, config.data.pairs_per_prompt, config.seed
+        )
+        labels = np.full((len(first), len(rewards.objectives)), np.nan)
+        data = replace(data, first=first, second=second, labels=labels)
+    holes = np.isnan(data.labels)
+    return replace(data, labels=np.where(holes, label_from_rewards(data.margins), data.labels))
+
+
+def comparisons_stage(
+    config: RunConfig, run: RunFolder, base: str, above: tuple[Sealed, ...]
+) -> Sealed:
+    """Make stage 3: one file with labels, ids and reference log-probabilities."""
+    train = config.train
+    stage = Sealed(
+        run.stage(3),
+        {
+            "above": [s.identity for s in above],
+            "base": base_identity(base),
+            "max_prompt_tokens": train.max_prompt_tokens,
+            "max_response_tokens": train.max_response_tokens,
+            "plain_prompts": config.data.plain_prompts,
+            "pairs_per_prompt": config.data.pairs_per_prompt,
+        },
+    )
+    if stage.is_done():
+        return stage
+    from paretune.engines.lm.models import load_base
+    from paretune.engines.lm.reference import reference_logps
+
+    with stage.writing() as (folder, facts):
+        data = labelled(config, read_part(config, run, TRAIN), read_rewards(config, run))
+        if not data.n_comparisons and any("pairs" in _needs(config, m) for m in config.methods):
+            raise DataError(
+                "data: found no comparison and no prompt with two differently rewarded responses, "
+                "expected pairs for methods that learn from pairs"
+            )
+        encoder = new_encoder(config, base)
+        encoded = encoder.encode(data.prompts, data.texts, data.prompt_of)
+        compared = np.unique(np.concatenate([data.first, data.second]))
+        model = load_base(base)
+        logps = reference_logps(model, encoded, compared, encoder.pad_id)
+        np.savez(
+            folder / _FILE,
+            first=data.first,
+            second=data.second,
+            labels=data.labels,
+            ref_logps=logps,
+            prompt_ids=encoded.prompts.ids,
+            prompt_offsets=encoded.prompts.offsets,
+            response_ids=encoded.responses.ids,
+            response_offsets=encoded.responses.offsets,
+        )
+        facts.update(
+            responses=len(data.texts),
+            comparisons=data.n_comparisons,
+            cut_prompts=encoded.cut_prompts,
+            cut_responses=encoded.cut_responses,
+        )
+    return stage
+
+
+def read_materials(config: RunConfig, run: RunFolder, base: str) -> Materials:
+    """What stage 3 made, with the records it belongs to."""
+    data = read_part(config, run, TRAIN).with_rewards(read_rewards(config, run))
+    with np.load(run.stage(3) / _FILE, allow_pickle=False) as file:
+        data = replace(data, first=file["first"], second=file["second"], labels=file["labels"])
+        encoded = Encoded(
+            Ragged(file["prompt_ids"], file["prompt_offsets"]),
+            Ragged(file["response_ids"], file["response_offsets"]),
+            data.prompt_of,
+        )
+        return Materials(JobData(data, encoded, file["ref_logps"]), new_encoder(config, base))
+
+
+def base_identity(base: str) -> Any:
+    """What tells one base from another: its config and the sizes of its weight files."""
+    import hashlib
+    from pathlib import Path
+
+    folder = Path(base)
+    if not folder.is_dir():
+        return base
+    config = folder / "config.json"
+    digest = hashlib.sha256(config.read_bytes()).hexdigest()[:16] if config.exists() else None
+    weights = sorted(folder.glob("*.safetensors"))
+    if sum(f.stat().st_size for f in weights) < 1 << 28:
+        content = [hashlib.sha256(f.read_bytes()).hexdigest()[:16] for f in weights]
+        return {"config": digest, "weights": content}
+    return {"config": digest, "weights": [[f.name, f.stat().st_size] for f in weights]}
+
+
+def _needs(config: RunConfig, method: Any) -> tuple[str, ...]:
+    return tuple(type(config.build_method(method)).needs)

@@ -1,0 +1,158 @@
+"""Stage 6: replies on disk to a measured front."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from paretune.core.record import Prompt
+from paretune.core.results import Cost, KnownFront, RunResult, to_json
+from paretune.core.tradeoff import TradeOff
+from paretune.evaluation.box import Box, frozen_box
+from paretune.evaluation.measure import measure
+from paretune.evaluation.replies import MethodReplies, PointReplies, ReplyTable
+from paretune.pipeline.config import RunConfig
+from paretune.pipeline.folder import RunFolder, write_json
+from paretune.pipeline.records import read_test_prompts
+from paretune.pipeline.replies import read_replies
+from paretune.pipeline.rewards import has_own_judges, read_normalizer, reward_configs
+from paretune.pipeline.sweep import MethodPlan
+from paretune.pipeline.tasks import REPLIES, RoundTask, TrainTask
+from paretune.pipeline.worlds import world_of
+
+FRONT = "front.json"
+
+
+def measure_run(
+    config: RunConfig, run: RunFolder, plans: Sequence[MethodPlan], failed: Mapping[str, str]
+) -> RunResult:
+    """Measure every method and write ``6-front/front.json``.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        plans: the reference first, then the methods.
+        failed: task to what went wrong.
+    """
+    reference, *methods = (_replies_of(config, plan, failed) for plan in plans)
+    prompts = read_test_prompts(config, run)
+    result = measure(
+        run.name,
+        config.axes,
+        _box(config, run),
+        [_as_text(p) for p in prompts],
+        methods,
+        rng=np.random.default_rng([config.seed, 6]),
+        reference=reference,
+        known=_known_front(config, plans),
+        n_resamples=config.evaluate.resamples,
+        n_samples=config.evaluate.samples,
+        notes=_notes(config, run),
+        facts=_facts(config, run),
+    )
+    write_json(run.stage(6) / FRONT, to_json(result))
+    return result
+
+
+def _replies_of(config: RunConfig, plan: MethodPlan, failed: Mapping[str, str]) -> MethodReplies:
+    mine = [t for t in (*plan.policies, *plan.replies) if t.id in failed]
+    points = []
+    for tradeoff, task, words in zip(plan.tradeoffs, plan.replies, plan.descriptions, strict=True):
+        if task.id not in failed:
+            columns = read_replies(task.sealed.path / REPLIES, config.objectives)
+            points.append(PointReplies(tradeoff, words, ReplyTable(**columns)))
+    problem = f"{mine[0].id}: {failed[mine[0].id]}" if mine else None
+    return MethodReplies(plan.name, points, _cost(plan, failed), problem)
+
+
+def _cost(plan: MethodPlan, failed: Mapping[str, str]) -> Cost:
+    def facts(task: Any) -> dict[str, Any]:
+        return dict((task.sealed.manifest or {}).get("facts", {}))
+
+    done = [t for t in plan.policies if t.id not in failed]
+    trained = [facts(t) for t in done if isinstance(t, TrainTask)]
+    replied = [facts(t) for t in done if isinstance(t, RoundTask)]
+    replied += [facts(t) for t in plan.replies if t.id not in failed]
+    return Cost(
+        train_seconds=sum(f["seconds"] for f in trained),
+        train_tokens=sum(f["tokens"] for f in trained),
+        reply_seconds=sum(f["seconds"] for f in replied),
+        reply_tokens=sum(f["tokens"] for f in replied),
+        policies=len(trained),
+        tradeoffs=len(plan.tradeoffs),
+    )
+
+
+def _box(config: RunConfig, run: RunFolder) -> Box:
+    if config.evaluate.box is not None:
+        bounds = (config.evaluate.box.low, config.evaluate.box.high)
+        return frozen_box(config.axes, bounds=bounds)
+    if world_of(config) is not None:
+        n = len(config.objectives)
+        return frozen_box(config.axes, bounds=([0.0] * n, [1.0] * n))
+    return frozen_box(config.axes, normalizer=read_normalizer(config, run, "judges"))
+
+
+def _known_front(config: RunConfig, plans: Sequence[MethodPlan]) -> KnownFront | None:
+    world = world_of(config)
+    if world is None:
+        return None
+    asked: dict[TradeOff, None] = {}
+    for plan in plans[1:]:
+        asked.update(dict.fromkeys(plan.tradeoffs))
+    return world.known_front(tuple(asked))
+
+
+def _as_text(prompt: Prompt) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{m.role}: {m.content}" for m in prompt)
+
+
+def _notes(config: RunConfig, run: RunFolder) -> list[str]:
+    notes: list[str] = []
+    facts: dict[str, Any] = {}
+    for number in (1, 2, 3):
+        from paretune.pipeline.folder import Sealed
+
+        facts |= (Sealed(run.stage(number), {}).manifest or {}).get("facts", {})
+    if world_of(config) is not None:
+        notes.append("The embedded world's exact rewards judge the replies.")
+    elif has_own_judges(config):
+        judged = ", ".join(config.evaluate.rewards)
+        notes.append(f"Replies are judged by rewards that no method trained on ({judged}).")
+    else:
+        notes.append(
+            "The rewards that selected the training data also judge the replies: over-optimization "
+            "of a reward is invisible here (set evaluate.rewards)."
+        )
+    for name, accuracy in facts.get("accuracy", {}).items():
+        notes.append(
+            f"Reward model {name} orders {accuracy:.1%} of held-out pairs as labelled (chance 50%)."
+        )
+    for key, what in (("cut_prompts", "prompts lost their beginning"),
+                      ("cut_responses", "responses lost their end")):  # fmt: skip
+        if facts.get(key):
+            notes.append(f"{facts[key]} training {what} to fit the token limits.")
+    skipped = sum(facts.get("skipped", {}).values()) if facts.get("skipped") else 0
+    if skipped:
+        notes.append(f"{skipped} of {facts['rows_read']} rows were skipped: {facts['skipped']}.")
+    return notes
+
+
+def _facts(config: RunConfig, run: RunFolder) -> dict[str, str]:
+    names = ("paretune", "torch", "transformers", "peft", "moocore", "numpy")
+    sources = {
+        n: r.model_dump(exclude_defaults=True) for n, r in reward_configs(config, "judges").items()
+    }
+    return {
+        "seed": str(config.seed),
+        "judges": "the world" if config.data.world else str(sources),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        **{name: version(name) for name in names},
+    }

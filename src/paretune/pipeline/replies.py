@@ -1,0 +1,171 @@
+"""Replies of a steered policy, rewarded and written: for training rounds and for evaluation."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from paretune.core.job import BASE
+from paretune.core.policy import Steering
+from paretune.core.record import Prompt
+from paretune.core.rewards import Normalizer
+from paretune.engines.lm.encode import Encoder
+from paretune.errors import ConfigError
+from paretune.functional.scalarize import chebyshev
+from paretune.scoring.score import score_responses
+from paretune.scoring.scorer import Scorer
+
+Progress = Callable[[int, int], None]
+
+
+@final
+@dataclass(frozen=True)
+class Drawn:
+    """Replies of one policy.
+
+    Args:
+        prompt_of: ``(R,)`` number of the prompt.
+        texts: R replies.
+        n_tokens: tokens that were generated for them, dropped candidates included.
+        seconds: CPU seconds.
+    """
+
+    prompt_of: npt.NDArray[np.int64]
+    texts: list[str]
+    n_tokens: int
+    seconds: float
+
+
+def policy_folder(policies: Path, policy: str) -> Path | None:
+    """Folder of a policy of a method; ``None`` for the base."""
+    return None if policy == BASE else policies / policy
+
+
+def load_steered(steering: Steering, policies: Path, base: str) -> Any:
+    """The model that answers: one policy, or several merged.
+
+    Raises:
+        ConfigError: for a kind of steering that no single model can do.
+    """
+    from paretune.engines.lm.merge import merge_policies
+    from paretune.engines.lm.models import load_base, load_policy
+
+    folders = [policy_folder(policies, p) for p in steering.policies]
+    if steering.kind == "merge":
+        if any(f is None for f in folders):
+            raise ConfigError("steering: merging with the base itself is not defined")
+        return merge_policies([f for f in folders if f is not None], steering.weights, base)
+    if steering.kind == "mix":
+        raise ConfigError("steering: mixing at decoding is not offered by this engine yet")
+    return load_base(base) if folders[0] is None else load_policy(folders[0], base)
+
+
+def draw(
+    model: Any,
+    encoder: Encoder,
+    prompts: Sequence[Prompt],
+    steering: Steering,
+    decoding: Any,
+    draws: int,
+    rate: Callable[[npt.NDArray[np.int64], list[str]], npt.NDArray[np.float64]] | None = None,
+    progress: Progress | None = None,
+) -> Drawn:
+    """Replies to prompts, the best of several candidates where the steering asks for it.
+
+    Args:
+        model: what answers.
+        encoder: of the run.
+        prompts: S prompts.
+        steering: tells how many candidates, and how a prompt is conditioned.
+        decoding: temperature, nucleus, length, seed.
+        draws: replies a prompt.
+        rate: utility ``(R,)`` of candidates from their prompt numbers and texts; needed with
+            more than one candidate.
+        progress: called with (replies so far, all).
+    """
+    from paretune.engines.lm.forward import fast_dtype
+    from paretune.engines.lm.generate import generate
+
+    started = time.process_time()
+    asked: Sequence[Prompt] = prompts
+    if steering.condition is not None:
+        asked = [steering.condition(encoder.prompt_text(p)) for p in prompts]
+    ids, _ = encoder.encode_prompts(asked)
+    replies = generate(
+        model, ids, int(encoder.tokenizer.eos_token_id), encoder.pad_id, decoding,
+        draws=draws * steering.candidates, progress=progress,
+        dtype=fast_dtype(next(model.parameters()).device),
+    )  # fmt: skip
+    flat = [ids for of_prompt in replies for ids in of_prompt]
+    texts = encoder.decode(flat)
+    prompt_of = np.repeat(np.arange(len(prompts)), draws * steering.candidates)
+    n_tokens = sum(len(f) + 1 for f in flat)
+    if steering.candidates > 1:
+        assert rate is not None
+        best = rate(prompt_of, texts).reshape(-1, steering.candidates).argmax(1)
+        chosen = np.arange(len(best)) * steering.candidates + best
+        texts, prompt_of = [texts[int(i)] for i in chosen], prompt_of[chosen]
+    return Drawn(prompt_of, texts, n_tokens, time.process_time() - started)
+
+
+def candidate_utility(
+    steering: Steering, normalizer: Normalizer, rewards: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """``(R,)`` how good candidates are for the steering's trade-off.
+
+    ``linear`` weighs z-scores; ``chebyshev`` takes the worst weighted shortfall in the unit range
+    of the training rewards.
+    """
+    weights = steering.tradeoff.array
+    if steering.utility == "linear":
+        return normalizer.standardize(rewards) @ weights
+    low, high = np.asarray(normalizer.low), np.asarray(normalizer.high)
+    span = np.where(high > low, high - low, 1.0)
+    return chebyshev((rewards - low) / span, steering.tradeoff.weights)
+
+
+def write_replies(
+    path: Path,
+    drawn: Drawn,
+    rewards: npt.NDArray[np.float64],
+    objectives: Sequence[str],
+    well_formed: Sequence[bool] | None = None,
+) -> None:
+    """One JSON line a reply: prompt number, text, rewards."""
+    with path.open("w", encoding="utf-8") as file:
+        for row, text in enumerate(drawn.texts):
+            line: dict[str, Any] = {
+                "prompt": int(drawn.prompt_of[row]),
+                "reply": text,
+                "rewards": dict(zip(objectives, map(float, rewards[row]), strict=True)),
+            }
+            if well_formed is not None:
+                line["well_formed"] = bool(well_formed[row])
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_replies(path: Path, objectives: Sequence[str]) -> dict[str, Any]:
+    """Columns of a file of replies: prompt_of, texts, rewards, well_formed (or ``None``)."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    known = "well_formed" in rows[0] if rows else False
+    return {
+        "prompt_of": np.asarray([r["prompt"] for r in rows], dtype=np.int64),
+        "texts": [r["reply"] for r in rows],
+        "rewards": np.asarray([[r["rewards"][n] for n in objectives] for r in rows]),
+        "well_formed": np.asarray([r["well_formed"] for r in rows]) if known else None,
+    }
+
+
+def score_drawn(
+    drawn: Drawn, prompts: Sequence[Prompt], scorers: Mapping[str, Scorer]
+) -> npt.NDArray[np.float64]:
+    """``(R, M)`` rewards of replies."""
+    asked = [prompts[int(n)] for n in drawn.prompt_of]
+    return score_responses(asked, drawn.texts, scorers)

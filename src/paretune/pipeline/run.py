@@ -1,0 +1,230 @@
+"""The order of a run, top to bottom: the only file that knows it.
+
+records -> base -> rewards -> comparisons -> policies and replies -> front -> report.
+A stage whose inputs did not change is skipped, so the same call starts a run and continues it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, final
+
+from paretune.core.results import RunResult
+from paretune.errors import ConfigError, Interrupted, RunError
+from paretune.pipeline.base import base_of
+from paretune.pipeline.comparisons import base_identity, comparisons_stage
+from paretune.pipeline.config import RunConfig
+from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
+from paretune.pipeline.measuring import FRONT, measure_run
+from paretune.pipeline.pool import Outcome, Watch, default_workers, run_tasks
+from paretune.pipeline.records import read_test_prompts, records_stage
+from paretune.pipeline.rewards import rewards_stage
+from paretune.pipeline.sweep import MethodPlan, plan_run
+from paretune.pipeline.tasks import Place, Task
+
+Until = Literal["data", "train", "eval", "report"]
+_ORDER: tuple[Until, ...] = ("data", "train", "eval", "report")
+
+Say = Callable[[str], None]
+Step = Callable[[str, int, int], None]
+
+
+@final
+@dataclass(frozen=True)
+class Voice:
+    """How a run tells what it does; nothing is said by default.
+
+    Args:
+        say: one sentence, when a stage begins or ends.
+        step: (what, done, all) inside a stage of one process.
+        watch: (share, tasks done, all tasks, running) while tasks run.
+    """
+
+    say: Say = lambda text: None
+    step: Step = lambda what, done, total: None
+    watch: Watch | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Finished:
+    """What a run gave.
+
+    Args:
+        run: its folder.
+        result: everything measured; ``None`` when the run ended before evaluation.
+        failed: task to what went wrong.
+        report: the page, once it is written.
+    """
+
+    run: RunFolder
+    result: RunResult | None
+    failed: dict[str, str]
+    report: Path | None = None
+
+
+def execute(
+    config: RunConfig, path: Path, until: Until = "report", voice: Voice | None = None
+) -> Finished:
+    """Run, or go on with, everything up to a stage.
+
+    Args:
+        config: of the run.
+        path: folder of the run, made when missing.
+        until: ``data`` ends after the comparisons, ``train`` after the policies, ``eval`` after
+            the front, ``report`` with the page.
+        voice: hears what happens.
+
+    Raises:
+        ConfigError: if the configuration cannot be carried out, or a stage holds results of
+            other settings.
+        Interrupted: on SIGTERM or Ctrl-C; finished work is kept.
+        RunError: if every method failed.
+    """
+    voice = voice or Voice()
+    run = RunFolder(path)
+    path.mkdir(parents=True, exist_ok=True)
+    _write_facts(config, run)
+    run.status("running")
+    try:
+        with _interruptible():
+            finished = _execute(config, run, until, voice)
+    except Interrupted:
+        run.status("interrupted")
+        raise
+    except Exception as error:
+        run.status("failed", error=str(error))
+        raise
+    run.status("failed" if finished.failed else "done", failed=finished.failed)
+    return finished
+
+
+def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> Finished:
+    voice.say("records: reading and checking")
+    records = records_stage(config, run)
+    voice.say(_account(records))
+    base = base_of(config, run, voice.step)
+    identity = base_identity(base)
+    voice.say(f"base: {base}")
+    rewards = rewards_stage(config, run, base, identity, (records,), voice.step)
+    _say_accuracy(rewards, voice)
+    comparisons = comparisons_stage(config, run, base, (records, rewards))
+    facts = (comparisons.manifest or {})["facts"]
+    voice.say(f"comparisons: {facts['comparisons']:,} of {facts['responses']:,} responses")
+    if until == "data":
+        return Finished(run, None, {})
+    rows = (facts["responses"], facts["comparisons"])
+    n_prompts = len(read_test_prompts(config, run))
+    plans = plan_run(config, run, rows, n_prompts, comparisons.identity)
+    tasks: list[Task] = [t for plan in plans for t in plan.policies]
+    if until != "train":
+        tasks += [t for plan in plans for t in plan.replies]
+    workers = config.workers or default_workers()
+    voice.say(f"policies and replies: {len(tasks)} tasks on {workers} processes")
+    outcome = run_tasks(tasks, Place(config, run, base), workers, voice.watch)
+    if until == "train":
+        return Finished(run, None, outcome.failed)
+    _require_something(plans, outcome)
+    result = measure_run(config, run, plans, outcome.failed)
+    if until == "eval":
+        return Finished(run, result, outcome.failed)
+    return Finished(run, result, outcome.failed, report_stage(run, result))
+
+
+def report_stage(run: RunFolder, result: RunResult) -> Path:
+    """Write ``7-report/report.html`` and the front as a picture."""
+    from paretune.reporting.figure import write_figure
+    from paretune.reporting.report import write_report
+
+    command = read_json(run.path / "run.json").get("command", "")
+    write_figure([result], run.stage(7) / "front.png")
+    page = run.stage(7) / "report.html"
+    write_report([result], page, command=command)
+    return page
+
+
+def load_result(run: RunFolder) -> RunResult:
+    """What stage 6 measured.
+
+    Raises:
+        ConfigError: if the run is not evaluated yet.
+    """
+    path = run.stage(6) / FRONT
+    if not path.is_file():
+        raise ConfigError(f"{run.path}: found no {FRONT}, expected an evaluated run")
+    return RunResult.from_json(read_json(path))
+
+
+def stored_config(run: RunFolder) -> RunConfig:
+    """The configuration that a run was started with."""
+    return RunConfig.model_validate(read_json(run.path / "run.json")["config"])
+
+
+def _write_facts(config: RunConfig, run: RunFolder) -> None:
+    """``run.json``: every resolved value, and how the run was started."""
+    names = ("paretune", "torch", "transformers", "peft", "accelerate", "moocore", "numpy")
+    write_json(
+        run.path / "run.json",
+        {
+            "config": json.loads(config.model_dump_json()),
+            "command": " ".join(["paretune", *sys.argv[1:]]),
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in names},
+        },
+    )
+
+
+def _require_something(plans: list[MethodPlan], outcome: Outcome) -> None:
+    reference, *methods = plans
+    if any(t.id in outcome.failed for t in reference.replies):
+        raise RunError(f"the reference policy failed: {next(iter(outcome.failed.values()))}")
+    if all(any(t.id in outcome.failed for t in m.replies) for m in methods):
+        task, problem = next(iter(outcome.failed.items()))
+        raise RunError(f"every method failed, first {task}: {problem}")
+
+
+def _account(records: Sealed) -> str:
+    facts: dict[str, Any] = (records.manifest or {})["facts"]
+    skipped = sum(facts.get("skipped", {}).values()) + sum(facts.get("cut", {}).values())
+    left_out = f", {skipped:,} left out" if skipped else ""
+    return (
+        f"records: {facts['rows_read']:,} rows read, {facts['used']:,} used{left_out}; "
+        f"{facts['test_prompts']:,} prompts kept for evaluation"
+    )
+
+
+def _say_accuracy(rewards: Sealed, voice: Voice) -> None:
+    for name, accuracy in ((rewards.manifest or {})["facts"]).get("accuracy", {}).items():
+        voice.say(f"reward model {name}: {accuracy:.3f} of held-out pairs right (chance .5)")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the run in order; the second one ends it at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Interrupted(
+            f"interrupted by {signal.Signals(number).name}; finished work is kept: type the same "
+            "command again"
+        )
+
+    try:
+        old = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: whoever owns it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
