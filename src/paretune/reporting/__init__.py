@@ -1,1 +1,1 @@
-"""See the modules of this folder."""
+"""Results to what a person reads: tables, figures and one self-contained page."""

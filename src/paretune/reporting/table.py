@@ -1,0 +1,148 @@
+"""Tables of a run: the rows the terminal prints, and the same as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from paretune.core.results import MethodResult, RunResult
+from paretune.reporting import shares
+from paretune.reporting.plain import one_line
+from paretune.reporting.wording import NOTHING, count, estimate, number, percent, seconds
+
+NAME_WIDTH = 24
+
+
+@final
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings.
+
+    Args:
+        columns: headings; the first column is a name, all others are numbers.
+        rows: one text a column.
+        notes: lines to print below, such as why a method failed.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        """A Markdown table, aligned so that it reads well as plain text too."""
+        cells = [self.columns, *((_escaped(name), *numbers) for name, *numbers in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
+        lines = [_line(row, widths) for row in (cells[0], rule, *cells[1:])]
+        return "\n".join([*lines, *("\n" + _escaped(note) for note in self.notes)]) + "\n"
+
+
+def method_table(result: RunResult) -> Table:
+    """What each method reached: a row a method, the reference first, what is possible last.
+
+    Args:
+        result: a measured run.
+
+    Returns:
+        Columns without any entry are left out; about 110 characters wide with two objectives.
+    """
+    rows = [] if result.reference is None else [_quality(result, result.reference, "reference")]
+    rows += [_quality(result, method) for method in result.methods]
+    rows += _possible(result)
+    failed = tuple(
+        f"{one_line(m.name, NAME_WIDTH)} failed: {one_line(m.failed, 200)}"
+        for m in result.methods
+        if m.failed is not None
+    )
+    columns = (
+        "method", "points", "hypervolume", "of limit", "of ceiling", "E[min]", "of best",
+        "Chebyshev", "steers", "collapsed", "malformed",
+    )  # fmt: skip
+    return _without_empty(Table(columns, tuple(rows), failed))
+
+
+def cost_table(result: RunResult) -> Table:
+    """What each method cost: seconds of CPU, tokens and policies stored."""
+    methods = [*([result.reference] if result.reference else []), *result.methods]
+    return Table(
+        ("method", "training", "a trade-off", "tokens", "replies", "reply tokens", "policies"),
+        tuple(
+            (
+                "reference" if m is result.reference else one_line(m.name, NAME_WIDTH),
+                seconds(m.cost.train_seconds),
+                _seconds(shares.per_tradeoff(m)),
+                count(m.cost.train_tokens),
+                seconds(m.cost.reply_seconds),
+                count(m.cost.reply_tokens),
+                str(m.cost.policies),
+            )
+            for m in methods
+        ),
+    )
+
+
+def _quality(result: RunResult, method: MethodResult, name: str | None = None) -> tuple[str, ...]:
+    steers = [NOTHING if rho is None else f"{rho:.2f}" for rho in method.controllability]
+    return (
+        one_line(name or method.name, NAME_WIDTH),
+        str(len(method.points)),
+        "failed" if method.failed is not None else estimate(method.hypervolume),
+        percent(shares.of_attainable(result, method)),
+        percent(shares.of_ceiling(result, method)),
+        number(method.utility_min.value if method.utility_min else None),
+        percent(shares.of_best_reply(result, method)),
+        number(method.utility_chebyshev.value if method.utility_chebyshev else None),
+        NOTHING if set(steers) == {NOTHING} else " ".join(steers),
+        percent(shares.collapsed(method)),
+        percent(shares.malformed(method)),
+    )
+
+
+def _possible(result: RunResult) -> list[tuple[str, ...]]:
+    """What no method can exceed: with as many policies as were trained, and with any number."""
+    known, blank = result.known, (NOTHING,) * 4
+    if known is None:
+        return []
+    sizes = sorted({len(m.points) for m in result.methods} & set(known.ceilings))
+    rows = [
+        (f"best {k} policies", str(k), number(known.ceilings[k]),
+         percent(known.ceilings[k] / known.hypervolume), "100 %", NOTHING, NOTHING, *blank)
+        for k in sizes
+    ]  # fmt: skip
+    return [
+        *rows,
+        ("best possible", NOTHING, number(known.hypervolume), "100 %", NOTHING,
+         number(known.utility_min), NOTHING if known.utility_min is None else "100 %",
+         number(known.utility_chebyshev), *blank[1:]),
+    ]  # fmt: skip
+
+
+def _without_empty(table: Table) -> Table:
+    keep = [
+        i
+        for i in range(len(table.columns))
+        if any(row[i] != NOTHING for row in table.rows) or i < 3
+    ]
+    return Table(
+        tuple(table.columns[i] for i in keep),
+        tuple(tuple(row[i] for i in keep) for row in table.rows),
+        table.notes,
+    )
+
+
+def _seconds(duration: float | None) -> str:
+    return NOTHING if duration is None else seconds(duration)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return f"| {' | '.join(padded)} |"
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is: no table bar, tag, emphasis or link comes from a name."""
+    for sign in "\\`*[]|<>":
+        text = text.replace(sign, f"\\{sign}")
+    return text
