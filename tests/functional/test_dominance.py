@@ -65,7 +65,7 @@ def test_a1_layers_equal_a_brute_force_peel(block, monkeypatch):
 
 @pytest.mark.parametrize("n_objectives", [4, 5])
 def test_a1_front_of_thousands_equals_brute_force(n_objectives):
-    values = np.random.default_rng(n_objectives).random((4000, n_objectives)).round(1)
+    values = np.random.default_rng(n_objectives).integers(0, 11, (4000, n_objectives), np.int8)
     expected = np.array([not ((values >= v).all(1) & (values > v).any(1)).any() for v in values])
     assert (non_dominated(values) == expected).all()
 

@@ -56,8 +56,8 @@ def dpo_optimum(ref_logps: Tensor, rewards: Tensor, beta: float, slope: float) -
 
     If the first of two responses is labelled better with probability
     :math:`\sigma(s\,(r_1 - r_2))`, the minimum of the expected DPO loss over all policies is
-    :math:`\pi \propto \pi_{ref}\exp(s\,r/\beta)`, provided that comparisons connect all actions of a
-    prompt: DPO sees rewards in units of the label noise.
+    :math:`\pi \propto \pi_{ref}\exp(s\,r/\beta)`, provided that comparisons connect all actions of
+    a prompt: DPO sees rewards in units of the label noise.
 
     Args:
         ref_logps: ``(S, A)`` log-probabilities of the reference policy, in nats.

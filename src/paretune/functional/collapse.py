@@ -22,14 +22,17 @@ MIN_REPEAT_SHARE = 0.5
 
 # Chinese and Japanese write no spaces: each of their signs counts as a word.
 _SIGN = "\u3040-\u30ff\u3400-\u9fff"
-_WORD = rf"[{_SIGN}]|[^\W{_SIGN}]+(?:['’][^\W{_SIGN}]+)*"
-_TOKEN = re.compile(rf"(?P<word>{_WORD})|[^\w\s]")
+_WORD = rf"https?://[^\s)\]>]+|[{_SIGN}]|[^\W{_SIGN}]+(?:['’][^\W{_SIGN}]+)*"
+# Rules, banners and table borders repeat by design: a run of such marks is one token.
+_MARK = r"[-=*~^#|+_\u2500-\u259f]"
+_TOKEN = re.compile(rf"{_MARK}(?:[ \t]*{_MARK})*|(?P<word>{_WORD})|[^\w\s]")
 
 
 def collapse_cause(text: str) -> Cause | None:
     """Why a reply counts as collapsed, or ``None`` for a sound one.
 
-    Tokens are words and punctuation marks in lower case. The first cause that holds is given:
+    Tokens are words and punctuation marks in lower case, where a run of layout marks on one line
+    (``| --- | --- |``) is one mark, and an address one word. The first cause that holds is given:
 
     - ``short``: fewer than 3 words.
     - ``loop``: 3 or more copies in a row of the same 1 to 8 tokens cover at least 9 tokens and 30 %
