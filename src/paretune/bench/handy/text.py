@@ -136,8 +136,8 @@ def sentence_table() -> dict[str, Sentence]:
 def split_sentences(reply: str) -> list[str] | None:
     """Sentences of a reply without their final ``" ."``; ``None`` where the last one is not ended.
 
-    White space between words does not count. ``" . "`` between two empty sentences yields empty
-    strings, which no grammar accepts.
+    White space between words does not count. An empty sentence leaves a lone full stop in its
+    neighbor, and the table knows no such sentence.
     """
     words = " ".join(reply.split())
     return words[:-2].split(" . ") if words.endswith(" .") else None

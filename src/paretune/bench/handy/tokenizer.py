@@ -36,7 +36,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     ids = {token: i for i, token in enumerate((*SPECIALS, *vocabulary()))}
     core = Tokenizer(WordLevel(ids, unk_token="<unk>"))
     core.pre_tokenizer = WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
         pad_token="<pad>",
         bos_token="<bos>",
