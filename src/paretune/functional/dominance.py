@@ -50,7 +50,8 @@ def top_layers(
     if not 1 <= min_rows <= len(array):
         raise InputError(f"layers: found min_rows={min_rows}, expected 1 to {len(array)} rows")
     layer = np.full(len(array), _DEEP, dtype=np.int64)
-    done, block = 0, n_layers or 1
+    # Layers of two objectives hold few rows and cost one sort all together, so start with many.
+    done, block = 0, n_layers or (16 if array.shape[1] <= 2 else 1)
     while True:
         # Once the layers above are gone, the layers of what is left follow in order; so each
         # block is found alone, and doubling the blocks wastes no more than it spares.
@@ -88,7 +89,7 @@ def _layers(values: Floats, n_layers: int) -> Rows:
 def _without_deep_rows(values: Floats, n_layers: int) -> Rows:
     """Rows that may be in the first ``n_layers``; those dropped certainly are not."""
     kept = np.arange(len(values))
-    while len(kept) > 2 * _SAMPLE:
+    while len(kept) > 4 * _SAMPLE:
         # A sample of the survivors lies nearer to the front, so another pass drops more.
         survivors = kept[_prune(values[kept], n_layers)]
         is_worth_another = len(survivors) < 0.7 * len(kept)
