@@ -111,13 +111,13 @@ def test_long_texts_lose_their_beginning_and_are_counted(reward_model):
     folder = reward_model()
     scorer = ModelScorer("r", str(folder), logit=0, max_length=8)
     prompts = ["the cat", "the dog sat on a mat", "the cat", "is"]
-    replies = ["good", "is kind", "the dog sat on a mat is kind", "the dog sat on mat is"]
+    replies = ["good", "the dog is kind", "the dog sat on a mat is kind", "the dog sat on mat is"]
     rows, cut = scorer._encoder.encode(prompts, replies)
     words = [scorer._encoder.tokenizer.convert_ids_to_tokens(r["input_ids"]) for r in rows]
     assert cut == 3
     assert words[0] == ["<s>", "the", "cat", "</s>", "good", "</s>"]
     # The response fits beside a token of the prompt: only the prompt is cut.
-    assert words[1] == ["<s>", "on", "a", "mat", "</s>", "is", "kind", "</s>"]
+    assert words[1] == ["<s>", "mat", "</s>", "the", "dog", "is", "kind", "</s>"]
     # It does not: the end of the response stays.
     assert words[2][-3:] == ["is", "kind", "</s>"]
     assert [len(w) for w in words] == [6, 8, 8, 8]
