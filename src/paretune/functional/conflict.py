@@ -141,7 +141,8 @@ def count_score_conflicts(rewards: Array, prompt_of: Counts) -> ConflictCounts:
         prompt_of: ``(N,)`` prompt of each response.
 
     Returns:
-        Counts over all pairs of rows with the same prompt; memory does not grow with them.
+        Counts over all pairs of rows with the same prompt that share a scored objective; memory
+        does not grow with their number.
 
     Raises:
         ShapeError: if the two do not have the same length.
@@ -158,7 +159,8 @@ def count_score_conflicts(rewards: Array, prompt_of: Counts) -> ConflictCounts:
         )
     counts = ConflictCounts.none(rewards.shape[1])
     for margins in _margins(rewards, prompt_of):
-        counts = counts + count_conflicts(margins)
+        is_scored = ~np.isnan(margins).all(axis=1)
+        counts = counts + count_conflicts(margins[is_scored])
     return counts
 
 
