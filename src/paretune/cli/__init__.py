@@ -1,1 +1,1 @@
-"""See the modules of this folder."""
+"""The command line: one file a verb, nothing heavy imported before the verb is known."""

@@ -14,10 +14,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from paretune.engines.lm.forward import fast_dtype, set_matmul_precision
 from paretune.engines.lm.settings import LoraSettings
 from paretune.errors import InputError
+
+# transformers draws a bar for every small file it reads or writes, also where nobody watches.
+disable_progress_bar()
 
 
 def pick_device() -> torch.device:

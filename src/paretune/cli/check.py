@@ -1,0 +1,26 @@
+"""check: the configuration and every row of the data, nothing trained."""
+
+from __future__ import annotations
+
+import json as json_
+
+from paretune.cli.console import prepare
+from paretune.cli.options import RUNS, ConfigArg, JsonOption, SetOption
+from paretune.cli.run import load
+
+
+def check(config: ConfigArg, set_: SetOption = None, json: JsonOption = False) -> None:
+    """Check a configuration and all of its data; train nothing."""
+    prepare()
+    from paretune.pipeline.checking import check_run
+
+    parsed, _ = load(config, set_, RUNS)
+    summary, notes = check_run(parsed)
+    if json:
+        print(json_.dumps({"data": summary.to_json(), "notes": notes}, ensure_ascii=False))
+        return
+    print(summary.to_markdown())
+    for note in notes:
+        print(f"- {note}")
+    print(f"\nresult: {config} can run; nothing was trained or written")
+    print(f"next:   paretune run {config}" + "".join(f" --set {s}" for s in set_ or []))

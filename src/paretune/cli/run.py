@@ -1,0 +1,120 @@
+"""run, data, train, eval: everything up to a stage; the same command starts and continues."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from paretune.cli.console import Console, prepare, relative, say_failures, show_result
+from paretune.cli.options import (
+    RUNS,
+    ConfigArg,
+    DryRunOption,
+    JsonOption,
+    QuietOption,
+    RunsOption,
+    SetOption,
+)
+from paretune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from paretune.pipeline.config import RunConfig
+    from paretune.pipeline.run import Until
+
+
+def run(
+    config: ConfigArg,
+    set_: SetOption = None,
+    runs: RunsOption = RUNS,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Data, policies, replies, front, report: a whole run, or what is missing of it."""
+    _go(config, set_, runs, json, quiet, dry_run, "report")
+
+
+def data(
+    config: ConfigArg,
+    set_: SetOption = None,
+    runs: RunsOption = RUNS,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Read, split, reward and compare the records of a run."""
+    _go(config, set_, runs, json, quiet, dry_run, "data")
+
+
+def train(
+    config: ConfigArg,
+    set_: SetOption = None,
+    runs: RunsOption = RUNS,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Train every policy of a run."""
+    _go(config, set_, runs, json, quiet, dry_run, "train")
+
+
+def evaluate(
+    config: ConfigArg,
+    set_: SetOption = None,
+    runs: RunsOption = RUNS,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Let every policy reply, judge the replies and measure the fronts."""
+    _go(config, set_, runs, json, quiet, dry_run, "eval")
+
+
+def load(path: Path, overrides: list[str] | None, runs: Path) -> tuple[RunConfig, Path]:
+    """A configuration and the folder of its run, from a file or from the folder itself."""
+    from paretune.pipeline.config import load_config
+    from paretune.pipeline.folder import open_run
+    from paretune.pipeline.run import stored_config
+
+    if path.is_dir():
+        if overrides:
+            raise ConfigError("--set: expected a run.yaml with it, found the folder of a run")
+        return stored_config(open_run(path)), path
+    config = load_config(path, overrides or [])
+    return config, runs / config.name
+
+
+def _go(
+    path: Path, overrides: list[str] | None, runs: Path, json: bool, quiet: bool, dry_run: bool,
+    until: Until,
+) -> None:  # fmt: skip
+    prepare()
+    from paretune.pipeline.run import execute
+
+    config, folder = load(path, overrides, runs)
+    if dry_run:
+        from paretune.pipeline.forecast import forecast
+
+        print(forecast(config, folder))
+        return
+    with Console(quiet).closing() as console:
+        finished = execute(config, folder, until, console.voice())
+    show_result(finished, json)
+    say_failures(finished.failed)
+    if not json:
+        print(f"\n{_where(finished.report or folder, until, path, folder)}")
+    if finished.failed:
+        raise typer.Exit(1)
+
+
+def _where(made: Path, until: Until, path: Path, folder: Path) -> str:
+    """The last lines of every verb: where the result is, and what to type next."""
+    following = {
+        "data": f"paretune train {path}",
+        "train": f"paretune eval {path}",
+        "eval": f"paretune report {relative(folder)}",
+        "report": f"paretune report {relative(folder)} --open",
+    }
+    return f"result: {relative(made)}\nnext:   {following[until]}"
