@@ -27,7 +27,7 @@ class BestOfN(Method):
     Args:
         n: replies drawn a prompt, >= 1.
         utility: ``linear`` for the weighted sum of z-scores, ``chebyshev`` for the smallest
-            weighted shortfall from the best z-score of each objective.
+            weighted shortfall of rewards scaled to the range of the training rewards.
     """
 
     n: int = 4

@@ -1,0 +1,135 @@
+"""Every file of ``methods/`` keeps the contract. A new method needs no change here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import pytest
+
+from paretune.core.description import describe
+from paretune.core.method import Method
+from paretune.errors import ConfigError
+from paretune.functional.simplex import lattice
+from paretune.methods import build, load_methods
+
+METHODS = load_methods()
+MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
+    "dpo": (
+        {"labels": "mixed"},
+        {"labels": "summed"},
+        {"labels": "agreeing"},
+        {"labels": "single", "objective": 0},
+    ),
+    "pareto_hqd": ({"stages": 1}, {"select": "linear"}, {"select": "random"}, {"select": "full"}),
+}
+"""Options beside the defaults, for methods with modes that exclude each other."""
+CASES = [(name, options) for name in METHODS for options in ({}, *MORE.get(name, ()))]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_plan_and_steering(name: str, options: dict[str, Any], check_contract) -> None:
+    check_contract(build(name, options))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_class_is_a_final_frozen_documented_dataclass(name: str) -> None:
+    method = METHODS[name]
+    assert method.__final__ is True, "mark it @final"
+    assert method.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert method.__doc__ and not method.__doc__.startswith(method.__name__ + "("), "no docstring"
+    assert re.fullmatch(r"arXiv:\d{4}\.\d{5}|https://\S+", method.paper)
+    assert set(method.needs) <= {"pairs", "scores"}
+    for field in dataclasses.fields(method):
+        assert field.default is not dataclasses.MISSING, f"{field.name} has no default"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_docstring_describes_each_field_once(name: str) -> None:
+    method = METHODS[name]
+    documented = _documented(method.__doc__ or "")
+    assert documented == [f.name for f in dataclasses.fields(method)], "Args differ from the fields"
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(n, f.name) for n, m in METHODS.items() for f in dataclasses.fields(m)]
+)
+def test_every_field_is_read(name: str, field: str) -> None:
+    for options in ({}, *MORE.get(name, ())):
+        method = build(name, options)
+        for changed in _changed(method, field):
+            if _behavior(changed) != _behavior(method):
+                return
+    pytest.fail(f"{name}.{field} changes neither the plan nor the steering")
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_json_round_trip(name: str, options: dict[str, Any]) -> None:
+    method = build(name, options)
+    text = json.dumps(dataclasses.asdict(method))
+    assert build(name, json.loads(text)) == method
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_unknown_option_is_refused(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="unknown option 'no_such_field'"):
+        build(name, {**options, "no_such_field": 1})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_numbers_out_of_range_are_refused(name: str) -> None:
+    for field, annotation in typing.get_type_hints(METHODS[name]).items():
+        kinds = typing.get_args(annotation) or (annotation,)
+        if int in kinds or float in kinds:
+            bad = [-1] if int in kinds else [-1.0, float("nan"), float("inf")]
+            for value in bad:
+                with pytest.raises(ConfigError, match=rf"{name}\.{field}: found"):
+                    build(name, {field: value})
+
+
+def _documented(docstring: str) -> list[str]:
+    """Names of the Args section, in order."""
+    match = re.search(r"\n( *)Args:\n(.*?)(?=\n\n|\Z)", docstring, re.DOTALL)
+    return re.findall(rf"^{match[1]}    (\w+): \S", match[2], re.MULTILINE) if match else []
+
+
+def _changed(method: Method, field: str) -> Iterator[Method]:
+    """The method with other values of one field, as far as it accepts them."""
+    annotation = typing.get_type_hints(type(method))[field]
+    value = getattr(method, field)
+    kinds = typing.get_args(annotation) or (annotation,)
+    candidates: list[Any] = []
+    if typing.get_origin(annotation) is Literal:
+        candidates = list(kinds)
+    elif bool in kinds:
+        candidates = [not value]
+    elif int in kinds:
+        candidates = [2, 3, 1]
+    elif float in kinds:
+        candidates = [0.25, 0.75]
+    elif str in kinds:
+        candidates = ["other"]
+    for candidate in candidates:
+        if candidate != value:
+            try:
+                yield dataclasses.replace(method, **{field: candidate})
+            except ConfigError:
+                continue
+
+
+def _behavior(method: Method) -> str:
+    tradeoffs = lattice(4, 2)
+    steering = [describe(method.steer(t, tradeoffs)) for t in tradeoffs]
+    return json.dumps([describe(method.plan(4, tradeoffs)), steering])
+
+
+def test_the_checks_can_fail() -> None:
+    assert _documented("One.\n\n    Args:\n        a: x.\n            b: y\n        c: z.\n") == [
+        "a",
+        "c",
+    ]
+    assert _documented("One.\n") == []
