@@ -148,10 +148,10 @@ def write_figure(results: Sequence[RunResult], path: str | os.PathLike[str]) -> 
 
 def _panel_svg(draw: Callable[..., panels.Tooltips], height: float, prefix: str, label: str) -> str:
     with _settings():
-        figure = Figure(figsize=(_PANEL + 0.75, height + 0.75))
-        place = (0.6 / (_PANEL + 0.75), 0.55 / (height + 0.75))
-        share = (_PANEL / (_PANEL + 0.75), height / (height + 0.75))
-        tooltips = draw(figure.add_axes((*place, *share)), prefix)
+        wide, high = _PANEL + 0.72, height + 0.6
+        figure = Figure(figsize=(wide, high))
+        place = (0.62 / wide, 0.53 / high, _PANEL / wide, height / high)
+        tooltips = draw(figure.add_axes(place), prefix)
         buffer = io.BytesIO()
         figure.savefig(
             buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}

@@ -45,8 +45,19 @@ VARIABLES = {
 }
 """Color of a figure to the variable of the page that replaces it."""
 
-DARK = {f"--m{i}": color for i, color in enumerate(_DARK)}
-"""Variables of the methods on a dark page."""
+LIGHT = {variable: color for color, variable in VARIABLES.items()}
+"""Variables of a light page."""
+
+DARK = {
+    "--ink": "#e7ebf0",
+    "--muted": "#9aa7b4",
+    "--grid": "#2a323c",
+    "--paper": "#171c23",
+    "--area": "#212933",
+    "--limit": "#7f8d9b",
+    **{f"--m{i}": color for i, color in enumerate(_DARK)},
+}
+"""Variables of a dark page."""
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",

@@ -152,7 +152,7 @@ def _against_reference(result: RunResult, best: MethodResult, measure: str) -> t
     found = getattr(result.reference, measure, None)
     if found is None or found.value < getattr(best, measure).value:
         return ()
-    return (f"No better than the reference policy, which reaches {estimate(found)} untrained.",)
+    return (f"No better than the reference policy, which reaches {estimate(found)}.",)
 
 
 def _cheapest(methods: list[MethodResult]) -> Verdict | None:

@@ -72,17 +72,17 @@ def seconds(duration: float) -> str:
     """A duration in the units a person would use.
 
     Example:
-        >>> seconds(1.49), seconds(16.4), seconds(125), seconds(11_520)
-        ('1.5 s', '16 s', '2 min 5 s', '3 h 12 min')
+        >>> seconds(1.49), seconds(16.4), seconds(60.2), seconds(125), seconds(11_520)
+        ('1.5 s', '16 s', '1 min', '2 min 5 s', '3 h 12 min')
     """
     if duration < 9.95:
         return f"{duration:.1f} s"
     whole = round(duration)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    size, big, small = (60, "min", "s") if whole < 3600 else (3600, "h", "min")
+    rest = whole % size if size == 60 else whole % size // 60
+    return f"{whole // size} {big}" + (f" {rest} {small}" if rest else "")
 
 
 def weight(value: float) -> str:
