@@ -32,7 +32,7 @@ from paretune.functional.pairing import (
 )
 from paretune.functional.scalarize import chebyshev, linear
 
-_ROUNDS = 10
+_ROUNDS = 5
 """Restarts of L-BFGS: far from the optimum its memory of old curvature can stall it."""
 
 
