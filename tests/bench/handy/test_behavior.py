@@ -113,3 +113,23 @@ def test_another_policy_keeps_its_own_table():
     shy = BehaviorPolicy(refusal=(1.0, 1.0), mistake=0.5)
     assert np.exp(shy.logprobs(False)).sum() == pytest.approx(1)
     assert np.exp(BEHAVIOR.logprobs(False)).sum() == pytest.approx(0.912)
+
+
+def test_a_mistake_stands_anywhere_with_equal_chance_and_is_any_other_step():
+    rng = np.random.default_rng(2)
+    always = BehaviorPolicy(refusal=(0.0, 0.0), mistake=1.0)
+    own = STEPS[SAFE.verb]
+    places, steps, expected = Counter(), Counter(), 0.0
+    for _ in range(4000):
+        sentences = split_sentences(always.sample(SAFE.text, rng))
+        first_words = [text.split()[0] for text in sentences]
+        wrong = [i for i, text in enumerate(sentences) if len(text.split()) == 3]
+        (place,) = (i for i in wrong if first_words[i] not in own)
+        steps[first_words[place]] += 1
+        for name, here in (("first", place == 0), ("last", place == len(sentences) - 1)):
+            places[name] += here
+        expected += 1 / len(sentences)
+    assert len(steps) == 36
+    assert max(steps.values()) < 2 * min(steps.values())
+    for count in places.values():
+        assert count == pytest.approx(expected, abs=4.5 * math.sqrt(expected))
