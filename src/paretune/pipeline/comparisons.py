@@ -7,15 +7,12 @@ from typing import Any, final
 
 import numpy as np
 
-from paretune.core.record import PreferenceData
-from paretune.core.rewards import RewardMatrix
 from paretune.engines.lm.encode import Encoded, Encoder, Ragged
 from paretune.engines.lm.jobs import JobData
 from paretune.errors import DataError
-from paretune.functional.pairing import comparisons_from_scores, label_from_rewards
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
-from paretune.pipeline.records import TRAIN, read_part
+from paretune.pipeline.records import TRAIN, labelled, read_part
 from paretune.pipeline.rewards import read_rewards
 
 _FILE = "comparisons.npz"
@@ -46,23 +43,6 @@ def new_encoder(config: RunConfig, base: str) -> Encoder:
         train.max_response_tokens,
         plain=config.data.plain_prompts,
     )
-
-
-def labelled(config: RunConfig, data: PreferenceData, rewards: RewardMatrix) -> PreferenceData:
-    """Comparisons with a label wherever something is known.
-
-    Comparisons that the records hold are kept with their labels; records without any are compared
-    by their rewards. A missing label becomes the sign of the reward margin, where both are scored.
-    """
-    data = data.with_rewards(rewards)
-    if not data.n_comparisons:
-        first, second = comparisons_from_scores(
-            rewards.values, data.prompt_of, config.data.pairs_per_prompt, config.seed
-        )
-        labels = np.full((len(first), len(rewards.objectives)), np.nan)
-        data = replace(data, first=first, second=second, labels=labels)
-    holes = np.isnan(data.labels)
-    return replace(data, labels=np.where(holes, label_from_rewards(data.margins), data.labels))
 
 
 def comparisons_stage(

@@ -248,11 +248,12 @@ def _objective_files(values: dict[str, Any]) -> dict[str, Any]:
     """``data.helpful=FILE`` is short for ``data.files.helpful=FILE``."""
     data, objectives = values.get("data"), values.get("objectives")
     if isinstance(data, dict) and isinstance(objectives, list):
-        files = {n: data[n] for n in objectives if isinstance(n, str) and data.get(n) is not None}
-        if files:
-            rest = {k: v for k, v in data.items() if k not in objectives}
-            files = {**(rest.get("files") or {}), **files}
-            values = {**values, "data": {**rest, "files": files}}
+        rest = {k: v for k, v in data.items() if k not in objectives}
+        # A recipe leaves its files empty (`helpful: null`); then nothing is given, not "null".
+        files = {k: v for k, v in data.items() if k in objectives and v is not None}
+        if len(rest) < len(data):
+            rest["files"] = {**(rest.get("files") or {}), **files}
+            values = {**values, "data": rest}
     return values
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from paretune.core.record import Message, PreferenceData, Prompt, prompt_json
+from paretune.core.rewards import RewardMatrix
 from paretune.data.jsonl import write_records
 from paretune.data.reader import ReadResult, read_all
 from paretune.data.sources import DataSource
 from paretune.data.splits import split_records
 from paretune.errors import DataError
+from paretune.functional.pairing import comparisons_from_scores, label_from_rewards
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
 from paretune.pipeline.worlds import world_of
@@ -93,6 +98,23 @@ def read_test_prompts(config: RunConfig, run: RunFolder) -> list[Prompt]:
     rows = read_json(run.stage(1) / PROMPTS)
     prompts = [r if isinstance(r, str) else tuple(Message(**m) for m in r) for r in rows]
     return prompts[: config.evaluate.prompts]
+
+
+def labelled(config: RunConfig, data: PreferenceData, rewards: RewardMatrix) -> PreferenceData:
+    """Comparisons with a label wherever something is known.
+
+    Comparisons that the records hold are kept with their labels; records without any are compared
+    by their rewards. A missing label becomes the sign of the reward margin, where both are scored.
+    """
+    data = data.with_rewards(rewards)
+    if not data.n_comparisons:
+        first, second = comparisons_from_scores(
+            rewards.values, data.prompt_of, config.data.pairs_per_prompt, config.seed
+        )
+        labels = np.full((len(first), len(rewards.objectives)), np.nan)
+        data = replace(data, first=first, second=second, labels=labels)
+    holes = np.isnan(data.labels)
+    return replace(data, labels=np.where(holes, label_from_rewards(data.margins), data.labels))
 
 
 def _fingerprint(path: str) -> dict[str, Any]:

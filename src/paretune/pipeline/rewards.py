@@ -13,10 +13,9 @@ import numpy.typing as npt
 from paretune.core.record import PreferenceData, prompt_key
 from paretune.core.rewards import Normalizer, RewardMatrix
 from paretune.errors import ConfigError, DataError
-from paretune.functional.pairing import label_from_rewards
 from paretune.pipeline.config import RewardConfig, RunConfig, TrainedReward
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
-from paretune.pipeline.records import TEST, TRAIN, read_part
+from paretune.pipeline.records import TEST, TRAIN, labelled, read_part
 from paretune.pipeline.worlds import world_of
 from paretune.scoring.score import from_columns, score_responses
 from paretune.scoring.scorer import CallableScorer, Scorer
@@ -196,8 +195,8 @@ def _train_model(
 
     tokenizer = load_tokenizer(base)
     column = config.axes.index(name)
-    train_pairs = _pair_texts(data, column, trained.half, tokenizer, reward.max_tokens)
-    test_pairs = _pair_texts(test, column, "all", tokenizer, reward.max_tokens)
+    train_pairs = _pair_texts(config, data, column, trained.half, tokenizer, reward.max_tokens)
+    test_pairs = _pair_texts(config, test, column, "all", tokenizer, reward.max_tokens)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     # Judges start from another head than rewards: they must not share their mistakes.
     seed = config.seed + 1 + int(hashlib.sha256(home.name.encode()).hexdigest()[:4], 16)
@@ -213,15 +212,15 @@ def _train_model(
 
 
 def _pair_texts(
-    data: PreferenceData, column: int, half: str, tokenizer: Any, max_tokens: int
+    config: RunConfig, data: PreferenceData, column: int, half: str, tokenizer: Any, max_tokens: int
 ) -> Any:
     from paretune.engines.lm.encode import Ragged
     from paretune.engines.lm.reward_models import PairTexts
     from paretune.scoring.encode import TextEncoder
 
     name = data.rewards.objectives.names[column]
+    data = labelled(config, data, data.rewards)
     label = data.labels[:, column]
-    label = np.where(np.isnan(label), label_from_rewards(data.margins)[:, column], label)
     rows = np.flatnonzero(np.nan_to_num(label) != 0)
     if half != "all":
         side = np.array([int(prompt_key(p)[-1], 16) % 2 for p in data.prompts])
