@@ -43,7 +43,8 @@ class ModelScorer(Scorer):
         turns: how a conversation is written for ``prompt+response``, see ``TextEncoder``.
         max_length: longest input in tokens; ``None`` = what the model was made for. A longer
             text loses the beginning of its prompt, then of its response; ``notes`` counts them.
-        batch_tokens: tokens of one padded batch, >= 1: a bound on memory, not on the result.
+        batch_tokens: tokens of one padded batch, >= 1, a bound on memory and not on the result;
+            ``None`` = 1024 on a CPU (larger ones leave its caches and are slower), else 16384.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         dtype: ``auto`` is float32 on a CPU and the stored type on a GPU.
         revision: commit of a hub id.
@@ -60,7 +61,7 @@ class ModelScorer(Scorer):
     input: ModelInput = "prompt+response"
     turns: Mapping[str, str] = field(default_factory=dict)
     max_length: int | None = None
-    batch_tokens: int = 8192
+    batch_tokens: int | None = None
     device: str = "auto"
     dtype: DType = "auto"
     revision: str | None = None
@@ -69,7 +70,8 @@ class ModelScorer(Scorer):
         self._require(self.sign in (1, -1), "sign", self.sign, "1 or -1")
         self._require(self.input in get_args(ModelInput), "input", self.input, get_args(ModelInput))
         self._require(self.dtype in get_args(DType), "dtype", self.dtype, get_args(DType))
-        self._require(self.batch_tokens >= 1, "batch_tokens", self.batch_tokens, ">= 1")
+        fits = self.batch_tokens is None or self.batch_tokens >= 1
+        self._require(fits, "batch_tokens", self.batch_tokens, ">= 1")
         n = int(self._config.num_labels)
         fits = n == 1 if self.logit is None else 0 <= self.logit < n
         self._require(fits, "logit", self.logit, f"0 to {n - 1} (the model has {n})")
@@ -96,7 +98,8 @@ class ModelScorer(Scorer):
         """``(N,)`` sign times logit."""
         rows, _ = self._encoder.encode(prompts, responses)
         rewards = np.empty(len(rows), dtype=np.float64)
-        for batch in _buckets(rows, self.batch_tokens, can_pad=self._pad is not None):
+        tokens = self.batch_tokens or (1024 if self._torch_device.type == "cpu" else 16384)
+        for batch in _buckets(rows, tokens, can_pad=self._pad is not None):
             rewards[batch] = self._logits([rows[i] for i in batch])
         return checked_rewards(self.name, self.sign * rewards, len(responses))
 
