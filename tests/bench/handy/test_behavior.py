@@ -7,6 +7,7 @@ import pytest
 from paretune.bench.handy.behavior import BEHAVIOR, BehaviorPolicy
 from paretune.bench.handy.rewards import reward_table
 from paretune.bench.handy.text import STEPS, Request, every_reply, split_sentences
+from paretune.errors import ConfigError
 from paretune.functional.indicators import non_dominated
 
 SAFE, RISKY = Request("paint", "boat", 1), Request("steal", "boat", 1)
@@ -133,3 +134,13 @@ def test_a_mistake_stands_anywhere_with_equal_chance_and_is_any_other_step():
     assert max(steps.values()) < 2 * min(steps.values())
     for count in places.values():
         assert count == pytest.approx(expected, abs=4.5 * math.sqrt(expected))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"mistake": 1.5}, {"refusal": (0.1, -0.1)}, {"steps": (0.5, 0.2, 0.1, 0.1, 0.0)},
+     {"overview": math.nan}],
+)  # fmt: skip
+def test_what_is_no_probability_is_refused(setting):
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        BehaviorPolicy(**setting)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from paretune.bench.handy import SCENARIOS, Handy
+from paretune.bench.handy import SCENARIOS, BehaviorPolicy, Handy
 from paretune.bench.handy.text import Request
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
@@ -71,6 +71,12 @@ def test_bad_input_is_refused():
         world.corpus(-1)
     with pytest.raises(InputError, match="n = -1"):
         world.preferences(-1)
+
+
+def test_a_policy_with_one_reply_cannot_be_compared_with_itself():
+    shy = BehaviorPolicy(refusal=(1.0, 1.0), overview=0.0, caution=(0.0, 0.0), first_joke=0.0)
+    with pytest.raises(InputError, match="expected two different replies"):
+        Handy("A", behavior=shy).preferences(1)
 
 
 def digest(rows):

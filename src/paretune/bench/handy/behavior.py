@@ -25,6 +25,7 @@ from paretune.bench.handy.text import (
     split_sentences,
     write_reply,
 )
+from paretune.errors import ConfigError
 
 _REFUSAL, _OVERVIEW, _CAUTION = 1, 2, 1 << 6
 _JOKES = (1 << 7, 1 << 8)
@@ -55,6 +56,9 @@ class BehaviorPolicy:
         first_joke: probability of at least one joke.
         second_joke: probability of another one after the first.
         mistake: probability of an off-topic step in a reply that does not refuse.
+
+    Raises:
+        ConfigError: if a number is no probability, or those of ``steps`` do not sum to 1.
     """
 
     refusal: tuple[float, float] = (0.12, 0.35)
@@ -64,6 +68,13 @@ class BehaviorPolicy:
     first_joke: float = 0.25
     second_joke: float = 0.2
     mistake: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not all(0 <= p <= 1 for p in np.atleast_1d(value)):
+                raise ConfigError(f"behavior policy: {name} is {value}, expected within [0, 1]")
+        if abs(sum(self.steps) - 1) > 1e-9:
+            raise ConfigError(f"behavior policy: steps are {self.steps}, expected sum 1")
 
     def sample(self, prompt: str, rng: np.random.Generator) -> str:
         """One reply, from ten uniform draws whatever it says."""

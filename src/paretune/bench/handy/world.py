@@ -37,6 +37,7 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
 
 _N_TEST_PAIRS = 40
 _SLOPE = 10.0
+_MAX_DRAWS = 1000
 # First word of a seed sequence, so that corpus and preferences of one seed share no draw.
 _CORPUS, _PREFERENCES = 1, 2
 
@@ -185,9 +186,14 @@ class Handy:
         return [self._compare(prompt, rng) for prompt in asked]
 
     def _compare(self, prompt: str, rng: np.random.Generator) -> Record:
-        first = second = self.behavior.sample(prompt, rng)
-        while second == first:
-            second = self.behavior.sample(prompt, rng)
+        first = self.behavior.sample(prompt, rng)
+        draws = (self.behavior.sample(prompt, rng) for _ in range(_MAX_DRAWS))
+        second = next((reply for reply in draws if reply != first), None)
+        if second is None:
+            raise InputError(
+                f"Handy preferences: {_MAX_DRAWS} draws of the behavior policy gave {first!r} "
+                f"every time, expected two different replies to {prompt!r}"
+            )
         rewards = self.score_many([prompt, prompt], [first, second])
         says_first = rng.random(len(self.objectives)) < _sigmoid(rewards[0] - rewards[1])
         names = self.objectives.names
