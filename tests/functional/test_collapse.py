@@ -79,7 +79,7 @@ def test_a_loop_needs_three_copies_nine_tokens_and_a_share_of_the_text():
     clause = "come back in the morning "
     assert collapse_cause("please " + 2 * clause) is None
     assert collapse_cause("please " + 3 * clause) == "loop"
-    assert collapse_cause("a b a b a b") is None, "six tokens"
+    assert collapse_cause("a b a b a b a b") is None, "eight tokens"
     assert collapse_cause("a b a b a b a b a") == "loop", "nine tokens"
     words = " ".join(f"w{i}" for i in range(21))
     assert collapse_cause(words + " a b c a b c a b c") == "loop", "9 of 30 tokens"
@@ -96,8 +96,9 @@ def test_repeats_need_twenty_tokens_and_half_of_the_4_grams():
     assert collapse_cause(" ".join([*"abcdefghij"] * 2)) is None
     # Three copies of ten: 27 4-grams, 10 distinct.
     assert collapse_cause(" ".join([*"abcdefghij"] * 3)) == "repeats"
-    # Nineteen tokens are too few to judge, whatever repeats.
-    assert collapse_cause(" ".join([*"abcdefghi"] * 2 + ["a"])) is None
+    # Eight words and then again: half of the 4-grams repeat, but 19 tokens are too few to judge.
+    assert collapse_cause(" ".join([*"abcdefgh"] * 2 + [*"abc"])) is None
+    assert collapse_cause(" ".join([*"abcdefgh"] * 2 + [*"abcd"])) == "repeats"
 
 
 def test_punctuation_runs_are_no_doubled_words():

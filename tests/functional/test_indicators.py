@@ -36,6 +36,7 @@ def test_hypervolume_is_measured_in_the_box():
 
 def test_points_below_the_reference_add_nothing():
     assert hypervolume([[-1.0, 0.9]]) == 0
+    assert hypervolume([[-1.0]]) == 0
     assert hypervolume([[0.5, 0.5], [-1.0, 2.0], [0.0, 1.0]]) == 0.25
 
 
@@ -92,6 +93,7 @@ def test_angle_gap_by_hand():
     assert largest_angle_gap([[0.5, 0.5]]) == pytest.approx(0.5)
     assert largest_angle_gap([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]) == pytest.approx(0.5)
     assert largest_angle_gap([[1.0, 1.0], [0.0, 1.0]]) == 0
+    assert largest_angle_gap([[0.0, 1.0]]) == largest_angle_gap([[1.0, 0.0]]) == 1
 
 
 def test_a_dominated_point_closes_no_gap():

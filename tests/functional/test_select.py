@@ -71,6 +71,13 @@ def test_a_better_row_on_the_ray_comes_first():
     assert chosen.tolist() == [3, 4, 2]
 
 
+def test_of_two_rows_equally_near_the_better_layer_comes_first():
+    # Rows 0 and 1 mirror each other on the diagonal; row 2 dominates row 0.
+    rewards = [[0.5, 0.75], [0.75, 0.5], [0.5, 0.875], [1, 0], [0, 1]]
+    chosen = select_ray(pool_of(rewards), weights=(0.5, 0.5), k=3, n_layers=2)
+    assert chosen.tolist() == [1, 0, 2]
+
+
 @pytest.mark.parametrize("n_objectives", [2, 3, 4])
 def test_ray_equals_the_definition(n_objectives):
     pool = random_pool(300, n_objectives)

@@ -148,9 +148,11 @@ def hypervolume(
         >>> hypervolume([[2.0, 0.5]]), hypervolume([[2.0, 0.5]], clip_above=False)
         (0.5, 1.0)
     """
-    unit = np.clip(to_unit(points, low, high), 0.0, 1.0 if clip_above else None)
+    unit = to_unit(points, low, high)
+    if clip_above:
+        unit = np.minimum(unit, 1.0)
     if unit.shape[1] == 1:
-        return float(unit.max())
+        return float(unit.max(initial=0.0))
     return float(moocore.hypervolume(unit, ref=0.0, maximise=True))
 
 
