@@ -12,6 +12,7 @@ from paretune.evaluation.box import frozen_box
 from paretune.evaluation.measure import measure
 from paretune.evaluation.replies import MethodReplies, PointReplies, ReplyTable
 from paretune.functional.indicators import attainable_hypervolume, ceilings, non_dominated
+from paretune.functional.scalarize import chebyshev
 from paretune.functional.simplex import lattice
 
 BREVITY = [(0.349, 1.0), (0.567, 0.818), (0.753, 0.636), (0.921, 0.455), (1.0, 0.045)]
@@ -57,12 +58,14 @@ def make_run(name: str, axes: tuple[str, ...], front: list[tuple[float, ...]], s
         if len(axes) == 2
         else {},
         utility_min=float(replies.min(axis=1).max()),
-        utility_chebyshev=0.71,
+        utility_chebyshev=float(
+            np.mean([chebyshev(replies, tradeoff.weights).max() for tradeoff in grid])
+        ),
     )
     return measure(
         name, objectives, frozen_box(objectives, bounds=([0] * len(axes), [1] * len(axes))),
         prompts, methods, rng=rng, reference=reference, known=known, n_resamples=200, n_samples=3,
-        notes=("Replies are judged by the world's own rewards, which also selected training data.",),
+        notes=("Replies are judged by the rewards that also selected the training data.",),
         facts={"seed": str(seed), "torch": "2.13.0", "base parameters": "232,512"},
     )  # fmt: skip
 
@@ -73,7 +76,9 @@ def answer(rng, front, tradeoff, prompts, temperature, noise, malformed) -> Repl
     score = 1 - ((1 - front) * tradeoff.array / max(tradeoff.weights)).max(axis=1)
     odds = np.exp((score + front @ tradeoff.array) / temperature)
     chosen = rng.choice(len(front), size=len(prompt_of), p=odds / odds.sum())
-    rewards = np.clip(front[chosen] - rng.exponential(noise, (len(prompt_of), front.shape[1])), 0, 1)
+    rewards = np.clip(
+        front[chosen] - rng.exponential(noise, (len(prompt_of), front.shape[1])), 0, 1
+    )
     broken = rng.random(len(prompt_of)) < malformed
     rewards[broken] = 0
     texts = [

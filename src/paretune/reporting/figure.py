@@ -216,8 +216,8 @@ def _sheet(
     handles = [line[column] for column in range(len(lines[0])) for line in lines]
     # Labels are given apart: one that starts with "_" would be skipped otherwise.
     labels = [str(handle.get_label()) for handle in handles]
-    place = {"loc": "lower center", "borderaxespad": 0.7, "ncols": len(lines[0])}
-    figure.legend(handles, labels, handlelength=1.8, columnspacing=2.2, **place)
+    figure.legend(handles, labels, loc="lower center", ncols=len(lines[0]), handlelength=1.8,
+                  columnspacing=2.2, borderaxespad=0.7)  # fmt: skip
     return figure, cells
 
 

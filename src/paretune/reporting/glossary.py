@@ -5,7 +5,7 @@ from __future__ import annotations
 GLOSSARY = {
     "points": "Policies measured, one for each trade-off. Fewer points cover less of a front.",
     "hypervolume": "Share of the unit box that the method's average rewards dominate: 1 would be "
-    "full marks on every objective at once. Below it the 95 % interval over prompts.",
+    "full marks on every objective at once. Below it the 95% interval over prompts.",
     "of limit": "Hypervolume as a share of what any number of policies could reach on average; "
     "below it, as a share of the most that so many policies could reach.",
     "E[min]": "What one single reply offers: its smallest reward, averaged over replies, of the "
@@ -18,7 +18,7 @@ GLOSSARY = {
     "distance": "Average distance from the known front down to the method's points (IGD+), in "
     "units of the box; 0 is perfect.",
     "gap": "Widest hole between neighboring points of the front, as a share of all directions "
-    "from the ideal corner; 100 % means that every point sits at one end.",
+    "from the ideal corner; 100% means that every point sits at one end.",
     "collapsed": "Replies that broke down: fewer than three words, stuck in a loop, or mostly "
     "repeats. Below it, where there is a grammar, replies that the grammar refuses.",
 }

@@ -56,8 +56,8 @@ def draw_front(
         tooltips[gid] = tooltip(result, "reference policy", point, asked=False)
         x, y = (point.means[i].value for i in pair)
         axes.plot(x, y, "x", color=look.INK, ms=8, mew=2.2, zorder=6, gid=gid)
-    x, y = (one_line(result.objectives[i], _LABEL_WIDTH) for i in pair)
-    axes.set(xlabel=f"{x} →", ylabel=f"{y} →")
+    across, up = (one_line(result.objectives[i], _LABEL_WIDTH) for i in pair)
+    axes.set(xlabel=f"{across} →", ylabel=f"{up} →")
     _frame(axes, result, pair)
     return tooltips
 
@@ -181,11 +181,16 @@ def _frame(axes: Axes, result: RunResult, pair: tuple[int, int]) -> None:
     if result.known is None:
         axes.margins(0.08)
         return
-    for i, limit in zip(pair, (axes.set_xlim, axes.set_ylim), strict=True):
-        seen = [m for method in result.methods for p in method.points for m in [p.means[i]]]
-        low = min([result.low[i], *(m.low for m in seen)])
-        high = max([result.high[i], *(m.high for m in seen)])
-        limit(low - 0.03 * (high - low), high + 0.05 * (high - low))
+    across, up = (_reach(result, i) for i in pair)
+    axes.set(xlim=across, ylim=up)
+
+
+def _reach(result: RunResult, objective: int) -> tuple[float, float]:
+    """From a little below to a little above the box and everything measured."""
+    seen = [p.means[objective] for method in result.methods for p in method.points]
+    low = min([result.low[objective], *(mean.low for mean in seen)])
+    high = max([result.high[objective], *(mean.high for mean in seen)])
+    return low - 0.03 * (high - low), high + 0.05 * (high - low)
 
 
 def _by_weight(method: MethodResult, objective: int) -> npt.NDArray[np.float64]:

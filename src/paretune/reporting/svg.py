@@ -30,7 +30,7 @@ def inline_svg(
     root = ElementTree.fromstring(drawing)
     for element in root.iter():
         element.tag = str(element.tag).rpartition("}")[2]
-        gid = element.get("id")
+        gid = element.get("id", "")
         for name in list(element.attrib):
             value = element.attrib.pop(name)
             element.set(name.rpartition("}")[2], _adapted(name, value, prefix, colors))

@@ -45,19 +45,22 @@ def method_table(result: RunResult) -> Table:
         result: a measured run.
 
     Returns:
-        Columns without any entry are left out; about 110 characters wide with two objectives.
+        K is the number of points. ``of limit`` is the hypervolume as a share of what any number
+        of policies can reach and, second, of what K policies can; in brackets, ``E[min]`` as a
+        share of the best single reply's. Columns without any entry are left out; about 110
+        characters wide with two objectives.
     """
     rows = [] if result.reference is None else [_quality(result, result.reference, "reference")]
     rows += [_quality(result, method) for method in result.methods]
-    rows += _possible(result)
+    rows += _limits(result)
     failed = tuple(
         f"{one_line(m.name, NAME_WIDTH)} failed: {one_line(m.failed, 200)}"
         for m in result.methods
         if m.failed is not None
     )
     columns = (
-        "method", "points", "hypervolume", "of limit", "of ceiling", "E[min]", "of best",
-        "Chebyshev", "steers", "collapsed", "malformed",
+        "method", "K", "hypervolume", "of limit", "E[min]", "Chebyshev", "steers", "collapse",
+        "malformed",
     )  # fmt: skip
     return _without_empty(Table(columns, tuple(rows), failed))
 
@@ -84,14 +87,16 @@ def cost_table(result: RunResult) -> Table:
 
 def _quality(result: RunResult, method: MethodResult, name: str | None = None) -> tuple[str, ...]:
     steers = [NOTHING if rho is None else f"{rho:.2f}" for rho in method.controllability]
+    limits = [shares.of_attainable(result, method), shares.of_ceiling(result, method)]
+    known = [percent(share) for share in limits if share is not None]
+    utility = number(method.utility_min.value if method.utility_min else None)
+    of_best = shares.of_best_reply(result, method)
     return (
         one_line(name or method.name, NAME_WIDTH),
         str(len(method.points)),
         "failed" if method.failed is not None else estimate(method.hypervolume),
-        percent(shares.of_attainable(result, method)),
-        percent(shares.of_ceiling(result, method)),
-        number(method.utility_min.value if method.utility_min else None),
-        percent(shares.of_best_reply(result, method)),
+        ", ".join(known) or NOTHING,
+        utility if of_best is None else f"{utility} ({percent(of_best)})",
         number(method.utility_chebyshev.value if method.utility_chebyshev else None),
         NOTHING if set(steers) == {NOTHING} else " ".join(steers),
         percent(shares.collapsed(method)),
@@ -99,22 +104,21 @@ def _quality(result: RunResult, method: MethodResult, name: str | None = None) -
     )
 
 
-def _possible(result: RunResult) -> list[tuple[str, ...]]:
+def _limits(result: RunResult) -> list[tuple[str, ...]]:
     """What no method can exceed: with as many policies as were trained, and with any number."""
-    known, blank = result.known, (NOTHING,) * 4
+    known, blank = result.known, (NOTHING,) * 5
     if known is None:
         return []
     sizes = sorted({len(m.points) for m in result.methods} & set(known.ceilings))
     rows = [
         (f"best {k} policies", str(k), number(known.ceilings[k]),
-         percent(known.ceilings[k] / known.hypervolume), "100 %", NOTHING, NOTHING, *blank)
+         percent(known.ceilings[k] / known.hypervolume), *blank)
         for k in sizes
     ]  # fmt: skip
     return [
         *rows,
-        ("best possible", NOTHING, number(known.hypervolume), "100 %", NOTHING,
-         number(known.utility_min), NOTHING if known.utility_min is None else "100 %",
-         number(known.utility_chebyshev), *blank[1:]),
+        ("best possible", NOTHING, number(known.hypervolume), "100%", number(known.utility_min),
+         number(known.utility_chebyshev), *blank[2:]),
     ]  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def _leader(result: RunResult, methods: list[MethodResult], measure: str, questi
         best.name,
         number(found.value),
         (
-            f"95 % interval {between(found)}{_context(result, best, measure)}.",
+            f"95% interval {between(found)}{_context(result, best, measure)}.",
             *_lead(result, best, measure),
             *_against_reference(result, best, measure),
         ),

@@ -43,15 +43,15 @@ def percent(share: float | None) -> str:
 
     Example:
         >>> percent(0.864), percent(0.004), percent(0.0), percent(0.998), percent(None)
-        ('86 %', '<1 %', '0 %', '99.8 %', '–')
+        ('86%', '<1%', '0%', '99.8%', '–')
     """
     if share is None:
         return NOTHING
     if 0 < share < 0.005:
-        return "<1 %"
+        return "<1%"
     # 99.8 % of an optimum is not the optimum.
     digits = 1 if 0.995 <= share < 1 else 0
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}%"
 
 
 def count(n: float) -> str:
