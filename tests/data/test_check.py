@@ -52,6 +52,12 @@ def test_scores_and_labels(summary):
     assert summary.pearson[0][1] == pytest.approx(-1 / (2 * 2 / 3) ** 0.5)
 
 
+def test_lengths_of_prompts_and_responses(summary):
+    # "How do plants eat?" and four prompts of one letter.
+    assert (summary.prompt_words.quantiles[4], summary.prompt_words.mean) == (4, 8 / 5)
+    assert (summary.response_words.quantiles[0], summary.response_words.quantiles[4]) == (1, 5)
+
+
 def test_lengths():
     lengths = Lengths.of(["one", "two words", "and three words"])
     assert (lengths.quantiles[0], lengths.quantiles[2], lengths.quantiles[4]) == (1, 2, 3)

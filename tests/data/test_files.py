@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -87,11 +88,17 @@ def test_bad_parquet_rows_are_numbered_over_batches(tmp_path, objectives):
     )
 
 
-@pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl.gz"])
-def test_a_damaged_file_is_named(name, tmp_path, objectives):
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("rows.parquet", b"PAR1 no", "rows.parquet: "),
+        ("rows.jsonl.gz", gzip.compress(b"{}")[:-9], "rows.jsonl.gz:1: "),
+    ],
+)
+def test_a_damaged_file_is_named(name, content, where, tmp_path, objectives):
     path = tmp_path / name
-    path.write_bytes(b"PAR1 no" if "parquet" in name else gzip.compress(b"{}")[:-9])
-    with pytest.raises(DataError, match=f"{name}.*: file: damaged"):
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(where) + "file: damaged"):
         read_records(DataSource(path), objectives, on_bad="skip")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.core.record import Comparison, Record, Response
+from paretune.core.record import Comparison, Message, Record, Response
 from paretune.data.joining import PromptJoin
 
 
@@ -55,6 +55,24 @@ def test_equal_texts_of_one_row_stay_apart():
 def test_a_single_row_is_kept_as_it_is():
     row = pair({"a": 1.0})
     assert joined(row)[0] is row
+
+
+def test_a_row_is_repeated_only_with_all_of_its_content():
+    join = PromptJoin()
+    assert not join.is_repeated(pair({"a": 1.0}))
+    assert join.is_repeated(pair({"a": 1.0}))
+    others = [
+        pair({"a": -1.0}),
+        pair({"b": 1.0}),
+        pair({"a": 1.0}, "y", "x"),
+        pair({"a": 1.0}, "xy", ""),
+        pair({"a": 1.0}, a=0.5),
+        Record("p", pair({}).responses),
+        Record((Message("user", "p"),), pair({}).responses),
+        Record((Message("system", "p"),), pair({}).responses),
+        Record((Message("user", ""), Message("user", "p")), pair({}).responses),
+    ]
+    assert not any(join.is_repeated(other) for other in others)
 
 
 texts = st.sampled_from("xyz")

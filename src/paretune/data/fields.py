@@ -15,7 +15,7 @@ ROLES = ("system", "user", "assistant")
 CONTROL_NOTE = "NUL or other control characters in a text"
 TOKEN_NOTE = "a text that looks like a special token of a model"
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = bytes(i for i in (*range(32), 127) if chr(i) not in "\t\n\r")
 _TOKEN = re.compile(r"</?s>|<(?:pad|unk|bos|eos)>|<\|[^|<>\s]{1,40}\|>|\[/?INST\]")
 
 
@@ -66,10 +66,13 @@ class RowCheck:
         if not isinstance(value, str):
             self.fault(at, "not text", f"found {shown(value)}, expected text")
             return ""
-        if not _is_encodable(value):
+        try:
+            data = value.encode("utf-8")
+        except UnicodeEncodeError:
             self.fault(at, "lone surrogate", f"found {shown(value)}, expected whole characters")
             return ""
-        if _CONTROL.search(value):
+        # Ten times faster than a search for a class of characters.
+        if len(data.translate(None, _CONTROL)) != len(data):
             self.notes.add(CONTROL_NOTE)
         if ("<" in value or "[" in value) and _TOKEN.search(value):
             self.notes.add(TOKEN_NOTE)
@@ -99,24 +102,19 @@ class RowCheck:
 
     def number(self, value: Any, at: str, low: float, high: float) -> float | None:
         """A finite number in a range, or ``None`` where the file has null or a fault."""
-        expected = "a number" if math.isinf(low) else f"a number in [{low:g}, {high:g}]"
-        detail = f"found {shown(value)}, expected {expected} or null"
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self.fault(at, "not a number", detail)
-            return None
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            self.fault(at, "not finite", detail)
-            return None
-        if not low <= number <= high:
-            self.fault(at, "out of range", detail)
-            return None
-        return number
+            kind = "not a number"
+        elif not math.isfinite(number := _double(value)):
+            kind = "not finite"
+        elif not low <= number <= high:
+            kind = "out of range"
+        else:
+            return number
+        expected = "a number" if math.isinf(low) else f"a number in [{low:g}, {high:g}]"
+        self.fault(at, kind, f"found {shown(value)}, expected {expected} or null")
+        return None
 
     def labels(self, value: Any, at: str) -> dict[str, float]:
         """Signed labels by objective, each in [-1, 1]."""
@@ -161,11 +159,8 @@ class RowCheck:
 _any = ", ".join(ROLES)
 
 
-def _is_encodable(text: str) -> bool:
-    if text.isascii():
-        return True
+def _double(value: float) -> float:
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.inf

@@ -25,7 +25,7 @@ class PromptJoin:
 
     def is_repeated(self, record: Record) -> bool:
         """True if a row with the same content came before; remembers this one."""
-        key = hashlib.blake2b(repr(record).encode("utf-8"), digest_size=16).digest()
+        key = _digest(record)
         known = key in self._seen
         self._seen.add(key)
         return known
@@ -100,6 +100,24 @@ class _Joined:
                 return
         known.append(len(self.comparisons))
         self.comparisons.append(comparison)
+
+
+def _digest(record: Record) -> bytes:
+    """Sixteen bytes that tell the content of a record; texts are hashed without a copy as repr."""
+    prompt = record.prompt
+    turns = [("", prompt)] if isinstance(prompt, str) else [(t.role, t.content) for t in prompt]
+    texts = [*(content for _, content in turns), *(r.text for r in record.responses)]
+    rest = (
+        isinstance(prompt, str),
+        [role for role, _ in turns],
+        [len(text) for text in texts],
+        [sorted(r.scores.items()) for r in record.responses],
+        [(c.first, c.second, sorted(c.labels.items())) for c in record.comparisons],
+    )
+    digest = hashlib.blake2b(repr(rest).encode("utf-8"), digest_size=16)
+    for text in texts:
+        digest.update(text.encode("utf-8"))
+    return digest.digest()
 
 
 def _disagree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:

@@ -121,7 +121,7 @@ def count_conflicts(labels: Array) -> ConflictCounts:
     up, down = (labels > 0).astype(np.int64), (labels < 0).astype(np.int64)
     decides = up + down
     is_decided = decides.sum(axis=1) >= 2
-    is_conflict = is_decided & up.any(axis=1) & down.any(axis=1)
+    is_conflict = up.any(axis=1) & down.any(axis=1)
     return ConflictCounts(
         labelled=(~np.isnan(labels)).sum(axis=0),
         tied=(labels == 0).sum(axis=0),
