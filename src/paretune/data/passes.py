@@ -79,7 +79,7 @@ class SourcePass:
         for note, n in sorted(self._notes.items()):
             yield f"{path}: {note} in {n} rows, kept"
         if self._n_repeated:
-            became = "skipped" if self.rules.repeated == "skip" else "kept"
+            became = "skipped" if self.rules.repeated == "skip" else "used"
             yield f"{path}: {self._n_repeated} rows repeat an earlier row, {became}"
         if self._n_truncated:
             limit = self.rules.response_chars
