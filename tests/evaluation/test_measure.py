@@ -136,6 +136,24 @@ def test_the_best_point_keeps_its_own_interval() -> None:
     assert found.utility_min == found.points[1].utility_min
 
 
+def test_methods_are_compared_at_their_best_points() -> None:
+    stick = yardstick(4)
+    one = constant("one", {(1.0, 0.0): [0.9, 0.1], (0.5, 0.5): [0.6, 0.6]})
+    other = constant("other", {(1.0, 0.0): [0.5, 0.5], (0.5, 0.5): [0.7, 0.1]})
+    found = paired_differences([evaluate_method(m, stick) for m in (one, other)])
+    utility = next(d for d in found if d.measure == "utility_min")
+    assert (utility.first, utility.probability) == ("one", 1.0)
+    assert [utility.value.value, utility.value.low, utility.value.high] == pytest.approx([0.1] * 3)
+
+
+def test_a_reply_beyond_the_box_does_not_make_up_for_another() -> None:
+    """Rewards (3, 3) and (0, 0) count as (1, 1) and (0, 0) in both utilities."""
+    replies = PointReplies(EVEN, "job", table([[3.0, 3.0], [0.0, 0.0]]))
+    found = evaluate_point(replies, yardstick(2)).result
+    assert (found.utility_min.value, found.utility_chebyshev.value) == (0.5, 0.5)
+    assert found.means[0].value == 1.5
+
+
 def test_intervals_cover_the_truth_about_95_times_in_100() -> None:
     """Hypervolume of two policies with known means (.6, .3) and (.2, .7): .18 + .08 = .26."""
     hits = 0
