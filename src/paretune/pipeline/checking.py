@@ -32,9 +32,9 @@ def check_run(config: RunConfig) -> tuple[DataSummary, list[str]]:
         result = ReadResult(records, counts, ((f"world {config.data.world}", counts),))
     else:
         result = read_run(config)
-        check_judges(config)
+    preflight(config)
     data = PreferenceData.from_records(result.records, config.objectives)
-    notes = [*result.warnings, *_base_notes(config)]
+    notes = _base_notes(config)
     notes += _needs(config, data)
     n_policies = sum(
         len(config.build_method(m).plan(len(config.objectives), config.tradeoffs_of(m)))
@@ -43,6 +43,16 @@ def check_run(config: RunConfig) -> tuple[DataSummary, list[str]]:
     n_points = sum(len(config.tradeoffs_of(m)) for m in config.methods)
     notes.append(f"the run trains {n_policies} policies and evaluates {n_points} points")
     return summarize(result, config.axes), notes
+
+
+def preflight(config: RunConfig) -> None:
+    """Refuse what cannot end well before anything is read, trained or written.
+
+    Raises:
+        ConfigError: if replies could not be judged, or a local base is not complete.
+    """
+    check_judges(config)
+    _base_notes(config)
 
 
 def check_judges(config: RunConfig) -> None:
@@ -76,7 +86,7 @@ def _needs(config: RunConfig, data: PreferenceData) -> list[str]:
                 f"methods: {method.name} needs a score of every response, and {unscored} have "
                 f"gaps; expected rewards.{unscored[0]} with a function, a model, or trained: {{}}"
             )
-        notes.append(f"{method.name} learns from {' and '.join(needs) or 'the base alone'}")
+        notes.append(f"{method.name} learns from {' and '.join(needs) or 'the responses'}")
     return notes
 
 

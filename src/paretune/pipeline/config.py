@@ -270,14 +270,15 @@ def _check_meaning(config: RunConfig, where: Where, source: str) -> None:
 
     check(("objectives",), lambda: config.axes)
     if not problems:
-        for section, rewards in (
-            ("rewards", config.rewards),
-            ("evaluate", config.evaluate.rewards),
-        ):
-            for name in rewards:
-                check((section, name), lambda name=name: config.axes.index(name))
-        for name in (*config.data.files, *config.data.labels):
-            check(("data", name), lambda name=name: config.axes.index(name))
+        named: dict[tuple[str, ...], Mapping[str, Any]] = {
+            ("rewards",): config.rewards,
+            ("evaluate", "rewards"): config.evaluate.rewards,
+            ("data", "files"): config.data.files,
+            ("data", "labels"): config.data.labels,
+        }
+        for section, names in named.items():
+            for name in names:
+                check((*section, name), lambda name=name: config.axes.index(name))
         check(("tradeoffs",), lambda: config.tradeoffs_of(MethodConfig(method="any")))
         seen: set[str] = set()
         for n, method in enumerate(config.methods):

@@ -110,7 +110,11 @@ class Sealed:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         started = time.time()
-        yield staging, facts
+        try:
+            yield staging, facts
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
         manifest = {
             "identity": self.identity,
             "inputs": describe(dict(self.inputs)),

@@ -21,6 +21,7 @@ from typing import Any, Literal, final
 from paretune.core.results import RunResult
 from paretune.errors import ConfigError, Interrupted, RunError
 from paretune.pipeline.base import base_of
+from paretune.pipeline.checking import preflight
 from paretune.pipeline.comparisons import base_identity, comparisons_stage
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
@@ -91,6 +92,7 @@ def execute(
         RunError: if every method failed.
     """
     voice = voice or Voice()
+    preflight(config)
     run = RunFolder(path)
     path.mkdir(parents=True, exist_ok=True)
     _write_facts(config, run)

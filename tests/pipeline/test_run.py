@@ -1,0 +1,126 @@
+import hashlib
+import json
+
+import pytest
+
+from paretune.core.results import RunResult, to_json
+from paretune.errors import ConfigError
+from paretune.pipeline.folder import read_json
+from paretune.pipeline.run import Voice, execute, load_result
+
+METHODS = [
+    {"method": "sft"},
+    {"method": "best_of_n", "n": 2, "tradeoffs": {"grid": 1}},
+    {"method": "rewarded_soups", "train": {"lora": {"rank": 2, "alpha": 4}}},
+    {"method": "dpo", "labels": "mixed", "tradeoffs": [{"helpful": 0.3, "concise": 0.7}]},
+    {"method": "pareto_hqd", "k": 8, "steps": 2, "batch_size": 4, "stage2_prompts": 6},
+]
+
+
+def weights_of(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.safetensors"))
+    }
+
+
+def test_every_method_runs_from_nothing_to_a_report_and_is_not_repeated(tmp_path, tiny_config):
+    config = tiny_config(methods=METHODS)
+    finished = execute(config, tmp_path / "tiny")
+    assert finished.failed == {}
+    assert finished.report is not None and finished.report.stat().st_size > 10_000
+    result = finished.result
+    assert [m.name for m in result.methods] == [m["method"] for m in METHODS]
+    by_name = {m.name: m for m in result.methods}
+    assert [p.policy for p in by_name["rewarded_soups"].points] == [
+        "merge(expert-0:0, expert-1:1)",
+        "merge(expert-0:0.5, expert-1:0.5)",
+        "merge(expert-0:1, expert-1:0)",
+    ]
+    assert by_name["pareto_hqd"].cost.policies == 6
+    assert by_name["best_of_n"].cost.train_seconds == 0
+    assert all(p.n_replies == 12 for m in result.methods for p in m.points)
+    assert RunResult.from_json(json.loads(json.dumps(to_json(result)))) == result
+    assert load_result(finished.run) == result
+    assert read_json(tmp_path / "tiny" / "status.json")["state"] == "done"
+    adapter = tmp_path / "tiny" / "4-policies" / "rewarded_soups" / "expert-0"
+    assert (adapter / "adapter_model.safetensors").exists()
+    assert not list((tmp_path / "tiny").rglob("*.bin"))
+
+    before = weights_of(tmp_path)
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
+    again = execute(config, tmp_path / "tiny")
+    assert again.result == result
+    assert weights_of(tmp_path) == before
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == stamps
+
+
+def test_an_added_method_trains_alone_and_changed_settings_are_refused(tmp_path, tiny_config):
+    execute(tiny_config(), tmp_path / "tiny")
+    old = weights_of(tmp_path)
+    more = [{"method": "rewarded_soups"}, {"method": "sft"}]
+    result = execute(tiny_config(methods=more), tmp_path / "tiny").result
+    assert [m.name for m in result.methods] == ["rewarded_soups", "sft"]
+    assert old.items() <= weights_of(tmp_path).items()
+    with pytest.raises(ConfigError, match="settings.learning_rate changed"):
+        execute(tiny_config(train={"learning_rate": 1e-4}), tmp_path / "tiny")
+    with pytest.raises(ConfigError, match="seed"):
+        execute(tiny_config(seed=1), tmp_path / "tiny")
+
+
+def test_processes_give_the_same_policies_as_one(tmp_path, tiny_config):
+    execute(tiny_config(), tmp_path / "one" / "tiny", "train")
+    execute(tiny_config(workers=2), tmp_path / "two" / "tiny", "train")
+    assert weights_of(tmp_path / "one") == weights_of(tmp_path / "two") != {}
+
+
+def test_a_method_that_fails_is_told_and_the_others_finish(tmp_path, tiny_config):
+    methods = [
+        {"method": "sft"},
+        {"method": "dpo", "train": {"learning_rate": 1e30}},
+    ]
+    finished = execute(tiny_config(methods=methods), tmp_path / "tiny")
+    assert any("diverged" in problem for problem in finished.failed.values())
+    sft, dpo = finished.result.methods
+    assert sft.failed is None and sft.hypervolume is not None
+    assert dpo.failed is not None and "diverged" in dpo.failed
+    assert not any((tmp_path / "tiny" / "4-policies" / "dpo").iterdir())
+    assert read_json(tmp_path / "tiny" / "status.json")["state"] == "failed"
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, tiny_config):
+    config = tiny_config()
+    whole = execute(config, tmp_path / "whole" / "tiny").result
+
+    class Stop(BaseException):
+        """As a signal would do it: not an Exception that a task could swallow."""
+
+    def stop_at(stage):
+        def say(text):
+            if text.startswith(stage):
+                raise Stop
+
+        return Voice(say=say)
+
+    path = tmp_path / "parts" / "tiny"
+    for stage in ("base", "comparisons", "policies"):
+        with pytest.raises(Stop):
+            execute(config, path, voice=stop_at(stage))
+    calls = 0
+
+    def watch(share, done, total, running):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        execute(config, path, voice=Voice(watch=watch))
+    parts = execute(config, path).result
+    assert [m.points for m in parts.methods] == [m.points for m in whole.methods]
+    assert weights_of(tmp_path / "parts") == weights_of(tmp_path / "whole")
+
+
+def test_objectives_that_are_not_the_scenario_are_refused(tmp_path, tiny_config):
+    with pytest.raises(ConfigError, match=r"expected \['helpful', 'concise'\] for scenario A"):
+        execute(tiny_config(objectives=["helpful", "funny"]), tmp_path / "tiny")
