@@ -12,19 +12,8 @@ from typer.testing import CliRunner
 from paretune.cli.main import app
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-VERBS = [
-    "quickstart",
-    "init",
-    "ls",
-    "check",
-    "run",
-    "data",
-    "train",
-    "eval",
-    "report",
-    "bench",
-    "env",
-]
+VERBS = ["quickstart", "init", "ls", "check", "run", "data", "train", "eval", "report", "bench"]
+VERBS.append("env")
 
 
 def paretune(*words, cwd=None):

@@ -62,7 +62,7 @@ def test_an_added_method_trains_alone_and_changed_settings_are_refused(tmp_path,
     result = execute(tiny_config(methods=more), tmp_path / "tiny").result
     assert [m.name for m in result.methods] == ["rewarded_soups", "sft"]
     assert old.items() <= weights_of(tmp_path).items()
-    with pytest.raises(ConfigError, match="settings.learning_rate changed"):
+    with pytest.raises(ConfigError, match=r"settings\.learning_rate changed"):
         execute(tiny_config(train={"learning_rate": 1e-4}), tmp_path / "tiny")
     with pytest.raises(ConfigError, match="seed"):
         execute(tiny_config(seed=1), tmp_path / "tiny")

@@ -35,7 +35,7 @@ def test_what_is_refused(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="nowhere.yaml: found no such file"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: found no such file"):
         read_yaml(tmp_path / "nowhere.yaml")
 
 
