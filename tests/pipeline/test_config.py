@@ -124,3 +124,24 @@ def test_a_stored_configuration_is_the_same(tmp_path):
     run = RunFolder(tmp_path)
     write_facts(config, run)
     assert stored_config(run) == config
+
+
+def test_files_are_found_beside_the_configuration_and_overrides_where_they_were_typed(
+    tmp_path, monkeypatch
+):
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("rows.jsonl", "mine.py"):
+        (home / name).write_text("")
+    (home / "run.yaml").write_text(
+        "name: x\nobjectives: [a, b]\ndata: {path: rows.jsonl}\nbase: {path: owner/name}\n"
+        "rewards: {a: {function: mine.py:score}, b: {model: owner/reward}}\n"
+        "methods: [{method: sft}]\n"
+    )
+    config = load_config(home / "run.yaml")
+    assert config.data.path == str(home / "rows.jsonl")
+    assert config.rewards["a"].function == f"{home / 'mine.py'}:score"
+    assert (config.base.path, config.rewards["b"].model) == ("owner/name", "owner/reward")
+    monkeypatch.chdir(tmp_path)
+    typed = load_config(home / "run.yaml", ["data.path=rows.jsonl"])
+    assert typed.data.path == "rows.jsonl"

@@ -11,7 +11,7 @@ from paretune.data.reader import ReadResult
 from paretune.errors import ConfigError
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.records import read_run
-from paretune.pipeline.rewards import reward_configs
+from paretune.pipeline.rewards import check_scorers, reward_configs
 from paretune.pipeline.worlds import world_of
 
 
@@ -53,6 +53,7 @@ def preflight(config: RunConfig) -> None:
     """
     check_judges(config)
     _base_notes(config)
+    check_scorers(config)
 
 
 def check_judges(config: RunConfig) -> None:

@@ -214,12 +214,16 @@ class RunConfig(_Strict):
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read, override and check a ``run.yaml``; files it names are relative to it.
+    """Read, override and check a ``run.yaml``.
+
+    Files that it names are looked for beside it first, then in the working directory; those of an
+    override only in the working directory, where they were typed.
 
     Raises:
         ConfigError: naming ``file:line: key: what is wrong`` for every problem at once.
     """
     values, where = read_yaml(path)
+    values = _beside(values, path.parent)
     return parse_config(apply_overrides(values, overrides), where, path)
 
 
@@ -242,6 +246,20 @@ def parse_config(
         raise ConfigError(f"{source}: {error}") from error
     _check_meaning(config, where or {}, source)
     return config
+
+
+def _beside(values: Any, folder: Path, key: str = "") -> Any:
+    """Values with every file that lies in ``folder`` named from the working directory."""
+    if isinstance(values, dict):
+        return {k: _beside(v, folder, f"{key}.{k}") for k, v in values.items()}
+    # data.path, data.<objective>, data.files.<objective>, base.path, rewards.<objective>.<kind>
+    is_place = key.startswith(".data.") or key == ".base.path"
+    is_place = is_place or (".rewards." in key and key.endswith((".function", ".model")))
+    if not isinstance(values, str) or not is_place or Path(values).is_absolute():
+        return values
+    file, colon, name = values.partition(":") if key.endswith(".function") else (values, "", "")
+    found = folder / file
+    return f"{found}{colon}{name}" if file and found.exists() else values
 
 
 def _objective_files(values: dict[str, Any]) -> dict[str, Any]:

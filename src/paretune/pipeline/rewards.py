@@ -58,6 +58,20 @@ def scorers(config: RunConfig, run: RunFolder, role: Role) -> dict[str, Scorer]:
     return made
 
 
+def check_scorers(config: RunConfig) -> None:
+    """Construct every scorer that does not wait for training: paths, functions, logits.
+
+    Raises:
+        InputError: naming the reward that cannot be used.
+    """
+    if world_of(config) is not None:
+        return
+    for role in _roles(config):
+        for name, reward in reward_configs(config, role).items():
+            if reward.function or reward.model:
+                _scorer(name, reward, Path())
+
+
 def rewards_stage(
     config: RunConfig,
     run: RunFolder,
@@ -130,7 +144,7 @@ def _scorer(name: str, reward: RewardConfig, home: Path) -> Scorer:
     if reward.function:
         from paretune.scoring.function import FunctionScorer
 
-        return FunctionScorer(reward.function)
+        return FunctionScorer.parse(name, reward.function)
     from paretune.scoring.model import ModelScorer
 
     if reward.trained:

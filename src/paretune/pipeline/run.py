@@ -22,14 +22,14 @@ from paretune.core.results import RunResult
 from paretune.errors import ConfigError, Interrupted, RunError
 from paretune.pipeline.base import base_of
 from paretune.pipeline.checking import preflight
-from paretune.pipeline.comparisons import base_identity, comparisons_stage
+from paretune.pipeline.comparisons import base_identity, comparisons_stage, read_materials
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
 from paretune.pipeline.measuring import FRONT, measure_run
 from paretune.pipeline.pool import Outcome, Watch, default_workers, run_tasks
 from paretune.pipeline.records import read_test_prompts, records_stage
 from paretune.pipeline.rewards import rewards_stage
-from paretune.pipeline.sweep import MethodPlan, plan_run
+from paretune.pipeline.sweep import MethodPlan, check_rows, plan_run
 from paretune.pipeline.tasks import Place, Task
 
 Until = Literal["data", "train", "eval", "report"]
@@ -127,6 +127,7 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     rows = (facts["responses"], facts["comparisons"])
     n_prompts = len(read_test_prompts(config, run))
     plans = plan_run(config, run, rows, n_prompts, comparisons.identity)
+    check_rows(plans, read_materials(config, run, base).job_data.data, config.seed)
     tasks: list[Task] = [t for plan in plans for t in plan.policies]
     if until != "train":
         tasks += [t for plan in plans for t in plan.replies]

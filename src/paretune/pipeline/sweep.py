@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from paretune.core.description import describe
 from paretune.core.job import BASE, Replies, TrainingJob, order_jobs
 from paretune.core.policy import Steering
+from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
+from paretune.engines.lm.jobs import pool_of
+from paretune.errors import InputError
+from paretune.functional.pairing import comparison_keys
 from paretune.pipeline.config import MethodConfig, RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.rewards import has_own_judges, reward_configs
@@ -188,3 +193,29 @@ def _train_weight(job: TrainingJob, settings: Any, n_rows: tuple[int, int]) -> f
     mine = settings.with_job(job.settings)
     rows = n_rows[0] if job.kind == "sft" else n_rows[1]
     return float(mine.n_steps(rows) * mine.batch_size * (1 if job.kind == "sft" else 2))
+
+
+def check_rows(plans: Sequence[MethodPlan], data: PreferenceData, seed: int) -> None:
+    """Ask every job that learns from the run's own records which rows it would take.
+
+    Raises:
+        InputError: naming the job, if its rule refuses the data or leaves nothing.
+    """
+    pool, keys = pool_of(data), comparison_keys(data.n_comparisons, seed)
+    for plan in plans:
+        for task in plan.policies:
+            if not isinstance(task, TrainTask) or isinstance(task.job.source, Replies):
+                continue
+            try:
+                if task.job.kind == "sft":
+                    taken = len(task.job.rows(pool))  # type: ignore[call-arg, arg-type]
+                else:
+                    order = task.job.rows(data.labels, keys)  # type: ignore[call-arg, arg-type]
+                    taken = len(order.index)  # type: ignore[union-attr]
+            except InputError as error:
+                raise InputError(f"{task.id}: {error}") from error
+            if not taken:
+                raise InputError(
+                    f"{task.id}: found no row that it could learn from among {len(data.texts)} "
+                    f"responses and {data.n_comparisons} comparisons"
+                )
