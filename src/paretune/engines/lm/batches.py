@@ -31,32 +31,32 @@ class PackedRows:
     Args:
         input_ids: ``(B, T)`` int64.
         position_ids: ``(B, T)`` int64; each response continues the prompt's positions.
-        allowed: ``(B, T, T)`` bool, True where a position may look; ``None`` for K = 1, where
-            plain causal attention on right-padded rows is the same.
+        lengths: ``(B,)`` int64 tokens of each row; padding is on the right.
+        segment: ``(B, T)`` int16: 0 = prompt, k = response k (from 1), -1 = padding. A position
+            may look back at its prompt and at its own segment. ``None`` for K = 1, where plain
+            causal attention is the same.
         predicts: ``(R,)`` int64 flat positions in ``B * T`` whose output predicts a response token.
         targets: ``(R,)`` int64 the predicted ids.
         response: ``(R,)`` int64 in ``[0, B * K)``: which response each target belongs to;
             responses of row b are ``b * K .. b * K + K - 1``.
-        tokens: ``(B * K,)`` response tokens.
-        n_tokens: tokens that are not padding.
+        tokens: ``(B * K,)`` float32 response tokens.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    allowed: Tensor | None
+    lengths: Tensor
+    segment: Tensor | None
     predicts: Tensor
     targets: Tensor
     response: Tensor
     tokens: Tensor
-    n_tokens: int
 
     def to(self, device: torch.device | str) -> PackedRows:
         """The same rows on a device."""
         if self.input_ids.device == torch.device(device):
             return self
         moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-            for name, value in vars(self).items()
+            k: v if v is None else v.to(device, non_blocking=True) for k, v in vars(self).items()
         }
         return PackedRows(**moved)
 
@@ -73,48 +73,49 @@ def pack_rows(
     """
     table = np.asarray(rows, dtype=np.int64)
     n_rows, n_responses = table.shape
-    prompts = [data.prompts[int(data.prompt_of[r[0]])] for r in table]
-    replies = [[data.responses[int(n)] for n in r] for r in table]
-    totals = [len(p) + sum(len(x) for x in r) for p, r in zip(prompts, replies, strict=True)]
-    width = max(totals)
+    prompt = data.prompt_of[table[:, 0]]
+    prompt_lengths = data.prompts.lengths[prompt]
+    reply_lengths = data.responses.lengths[table]
+    # Column where each response starts: the prompt, then the responses before it.
+    starts = prompt_lengths[:, None] + np.cumsum(reply_lengths, axis=1) - reply_lengths
+    lengths = prompt_lengths + reply_lengths.sum(axis=1)
+    width = int(lengths.max())
     ids = np.full((n_rows, width), pad_id, dtype=np.int64)
     positions = np.zeros((n_rows, width), dtype=np.int64)
     segment = np.full((n_rows, width), -1, dtype=np.int16)
-    predicts, targets, response, counts = [], [], [], []
-    for b, (prompt, parts) in enumerate(zip(prompts, replies, strict=True)):
-        start = len(prompt)
-        ids[b, :start] = prompt
-        positions[b, :start] = np.arange(start)
-        segment[b, :start] = 0
-        last_of_prompt, at = b * width + start - 1, start
-        for k, part in enumerate(parts):
-            n = len(part)
-            ids[b, at : at + n] = part
-            positions[b, at : at + n] = np.arange(start, start + n)
-            segment[b, at : at + n] = k + 1
-            # The first token of every response is predicted by the end of the prompt.
-            predicts.append(
-                np.concatenate([[last_of_prompt], b * width + np.arange(at, at + n - 1)])
-            )
-            targets.append(part)
-            response.append(np.full(n, b * n_responses + k))
-            counts.append(n)
-            at += n
-    allowed = None
-    if n_responses > 1:
-        same = segment[:, :, None] == segment[:, None, :]
-        causal = np.tri(width, dtype=bool)[None]
-        allowed = torch.from_numpy(causal & (same | (segment[:, None, :] == 0)))
+
+    row, within = _ragged_range(prompt_lengths)
+    ids[row, within] = data.prompts.ids[data.prompts.offsets[prompt][row] + within]
+    positions[row, within] = within
+    segment[row, within] = 0
+
+    response, within = _ragged_range(reply_lengths.ravel())
+    row = response // n_responses
+    column = starts.ravel()[response] + within
+    targets = data.responses.ids[data.responses.offsets[table.ravel()][response] + within]
+    ids[row, column] = targets
+    positions[row, column] = prompt_lengths[row] + within
+    segment[row, column] = response % n_responses + 1
+    # The first token of every response is predicted by the end of the prompt.
+    predicts = row * width + np.where(within == 0, prompt_lengths[row], column) - 1
     return PackedRows(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
-        allowed,
-        torch.from_numpy(np.concatenate(predicts)),
-        torch.from_numpy(np.concatenate(targets).astype(np.int64)),
-        torch.from_numpy(np.concatenate(response)),
-        torch.tensor(counts, dtype=torch.float32),
-        int(sum(totals)),
+        torch.from_numpy(lengths),
+        torch.from_numpy(segment) if n_responses > 1 else None,
+        torch.from_numpy(predicts),
+        torch.from_numpy(targets.astype(np.int64)),
+        torch.from_numpy(response),
+        torch.from_numpy(reply_lengths.ravel().astype(np.float32)),
     )
+
+
+def _ragged_range(
+    lengths: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Which sequence each token belongs to, and its place in it: (2, 1) -> [0 0 1], [0 1 0]."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def row_lengths(data: Encoded, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -156,8 +157,8 @@ def batch_schedule(
         seed: of the order.
 
     Returns:
-        ``steps`` arrays of row numbers. A batch holds ``batch_size`` rows; the last of an epoch
-        may hold fewer, and no row is left out of an epoch.
+        ``steps`` arrays of row numbers. A batch holds ``batch_size`` rows; one of an epoch may
+        hold fewer, and no row is left out of an epoch.
     """
     plan: list[npt.NDArray[np.int64]] = []
     rows = np.arange(len(lengths))
@@ -167,8 +168,11 @@ def batch_schedule(
         batches: list[npt.NDArray[np.int64]] = []
         for start in range(0, len(order), batch_size * _WINDOW):
             window = order[start : start + batch_size * _WINDOW]
-            window = window[np.argsort(lengths[window], kind="stable")]
-            batches += [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
+            # Random rows fill the short batch of an epoch. If it held the longest ones, they would
+            # always weigh more than the others: a mean over few rows is a step like any other.
+            short, full = np.split(window, [len(window) % batch_size])
+            full = full[np.argsort(lengths[full], kind="stable")]
+            batches += [part for part in (short, *full.reshape(-1, batch_size)) if len(part)]
         shuffle = np.argsort(hash_keys(seed, 2, epoch, np.arange(len(batches))), kind="stable")
         plan += [batches[i] for i in shuffle]
         epoch += 1

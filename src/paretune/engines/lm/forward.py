@@ -1,4 +1,4 @@
-"""Log-probabilities of responses: one backbone pass, the head only where a response is predicted."""
+"""Log-probabilities of responses: one backbone pass, the head only where it predicts them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,95 @@ import contextlib
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from paretune.engines.lm.batches import PackedRows
+from paretune.engines.lm.batches import PackedRows, pack_rows, row_lengths
+from paretune.engines.lm.encode import Encoded
 
 _HEAD_CELLS = 1 << 27
 """Logits held at once (512 MiB in fp32); a larger batch is walked in pieces."""
 
+_LOUD = 30.0
+"""Standard deviation that a probe scales logits to: soft-capping shows there, near 0 it hides."""
 
-def backbone_and_head(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+
+@final
+class ResponseScorer(nn.Module):
+    """A causal language model as a module from packed rows to log-probabilities.
+
+    All of the work happens in this module's ``forward``: a wrapper that synchronizes gradients or
+    gathers sharded parameters (DDP, FSDP) must see every use of a parameter.
+
+    Args:
+        model: a Hugging Face causal language model, with or without PEFT adapters.
+        is_packed: whether the fast pass is exact for the model (:func:`scorer_for` finds out);
+            otherwise each response is a row of its own through the model's own forward.
+    """
+
+    def __init__(self, model: Any, is_packed: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.is_packed = is_packed
+
+    def pack(self, data: Encoded, rows: npt.NDArray[np.int64], pad_id: int) -> PackedRows:
+        """Rows in the layout that ``forward`` wants; responses keep their order.
+
+        Args:
+            data: the encoded data set.
+            rows: ``(B, K)`` response numbers; the responses of a row share their prompt.
+            pad_id: fills short rows.
+        """
+        return pack_rows(data, rows if self.is_packed else rows.reshape(-1, 1), pad_id)
+
+    def forward(self, rows: PackedRows) -> Tensor:
+        """``(B * K,)`` float32 log-probability of each response, nats."""
+        return response_logps(self.model, rows) if self.is_packed else own_logps(self.model, rows)
+
+    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+        """Passed on: the trainer calls it on what it trains."""
+        self.model.gradient_checkpointing_enable(*args, **kwargs)
+
+    @property
+    def quantization_method(self) -> Any:
+        """Passed on: the trainer must not move a 4-bit model."""
+        return getattr(self.model, "quantization_method", None)
+
+
+def scorer_for(
+    model: Any, data: Encoded, rows: npt.NDArray[np.int64], pad_id: int
+) -> ResponseScorer:
+    """The fastest exact way to score rows with a model, found by trying two of them.
+
+    Args:
+        model: a Hugging Face causal language model, with or without PEFT adapters.
+        data: the encoded data set.
+        rows: ``(B, K)`` response numbers, B >= 1.
+        pad_id: fills short rows.
+    """
+    # The longest row is where a sliding window would cut, a short one where padding would leak.
+    order = np.argsort(row_lengths(data, rows), kind="stable")
+    probe = pack_rows(data, rows[np.unique([order[0], order[-1]])], pad_id)
+    was_training = model.training
+    model.eval()
+    try:
+        return ResponseScorer(model, is_exact(model, probe.to(next(model.parameters()).device)))
+    finally:
+        model.train(was_training)
+
+
+def backbone_and_head(model: Any) -> tuple[nn.Module, nn.Module]:
     """The transformer that gives hidden states, and the layer that turns them into logits."""
     inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
     return inner.base_model, inner.get_output_embeddings()
 
 
-def response_logps(model: nn.Module, rows: PackedRows) -> Tensor:
+def response_logps(model: Any, rows: PackedRows) -> Tensor:
     """Sum of log-probabilities of each response, in nats.
 
     Exact for models whose logits are the head applied to the backbone's last hidden state and
@@ -38,53 +108,63 @@ def response_logps(model: nn.Module, rows: PackedRows) -> Tensor:
         ``(B * K,)`` float32, differentiable.
     """
     backbone, head = backbone_and_head(model)
+    places = {} if rows.segment is None else {"position_ids": rows.position_ids}
     hidden = backbone(
-        input_ids=rows.input_ids,
-        position_ids=rows.position_ids,
-        attention_mask=additive_mask(rows),
-        use_cache=False,
+        input_ids=rows.input_ids, attention_mask=additive_mask(rows), use_cache=False, **places
     ).last_hidden_state
     states = hidden.flatten(0, 1).index_select(0, rows.predicts)
     piece = max(1, _HEAD_CELLS // head.weight.shape[0])
-    token_logps = torch.cat(
-        [
-            -cross_entropy(head(s).float(), t, reduction="none")
-            for s, t in zip(states.split(piece), rows.targets.split(piece), strict=True)
-        ]
-    )
-    out = torch.zeros(len(rows.tokens), dtype=token_logps.dtype, device=token_logps.device)
-    return out.index_add(0, rows.response, token_logps)
+    pieces = zip(states.split(piece), rows.targets.split(piece), strict=True)
+    return _sum_by_response(rows, [_logps(head(s), t) for s, t in pieces])
+
+
+def own_logps(model: Any, rows: PackedRows) -> Tensor:
+    """The same quantity through the model's own forward: any architecture, all logits.
+
+    Args:
+        model: a Hugging Face causal language model, with or without PEFT adapters.
+        rows: B rows of one response each on the model's device.
+
+    Returns:
+        ``(B,)`` float32, differentiable.
+    """
+    columns = torch.arange(rows.input_ids.shape[1], device=rows.input_ids.device)
+    mask = (columns < rows.lengths[:, None]).long()
+    logits = model(input_ids=rows.input_ids, attention_mask=mask, use_cache=False).logits
+    states = logits.flatten(0, 1).index_select(0, rows.predicts)
+    return _sum_by_response(rows, [_logps(states, rows.targets)])
+
+
+def _logps(logits: Tensor, targets: Tensor) -> Tensor:
+    # Half precision is too coarse for a sum over tokens; float64 (parity tests) stays.
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return -cross_entropy(logits, targets, reduction="none")
+
+
+def _sum_by_response(rows: PackedRows, token_logps: list[Tensor]) -> Tensor:
+    values = torch.cat(token_logps) if len(token_logps) > 1 else token_logps[0]
+    return values.new_zeros(len(rows.tokens)).index_add(0, rows.response, values)
 
 
 def additive_mask(rows: PackedRows) -> Tensor | None:
     """``(B, 1, T, T)`` float mask: 0 where a position may look, very negative elsewhere."""
-    if rows.allowed is None:
+    if rows.segment is None:
         return None
+    width, device = rows.segment.shape[1], rows.segment.device
+    looker, seen = rows.segment[:, :, None], rows.segment[:, None, :]
+    causal = torch.ones((width, width), dtype=torch.bool, device=device).tril()
     # bfloat16's own minimum: float32's becomes -inf under autocast, and -inf - -inf is NaN.
     low = torch.finfo(torch.bfloat16).min
-    mask = torch.zeros(rows.allowed.shape, device=rows.allowed.device)
-    return mask.masked_fill_(~rows.allowed, low)[:, None]
+    mask = torch.zeros((len(rows.segment), width, width), device=device)
+    return mask.masked_fill_(~(causal & ((looker == seen) | (seen == 0))), low)[:, None]
 
 
 @torch.no_grad()
-def plain_response_logps(model: nn.Module, rows: PackedRows) -> Tensor:
-    """The same quantity by the model's own forward, one response a row: slow and obvious."""
-    k = len(rows.tokens) // len(rows.input_ids)
-    out = []
-    for b in range(len(rows.input_ids)):
-        for n in range(b * k, b * k + k):
-            mine = rows.response == n
-            prompt_end = int(rows.predicts[mine][0]) % rows.input_ids.shape[1]
-            target = rows.targets[mine]
-            ids = torch.cat([rows.input_ids[b, : prompt_end + 1], target])[None]
-            logits = model(input_ids=ids, use_cache=False).logits[0, prompt_end:-1].float()
-            out.append(-cross_entropy(logits, target, reduction="sum"))
-    return torch.stack(out)
-
-
-@torch.no_grad()
-def is_exact(model: nn.Module, rows: PackedRows, tolerance: float = 1e-3) -> bool:
+def is_exact(model: Any, rows: PackedRows, tolerance: float = 1e-3) -> bool:
     """Whether :func:`response_logps` agrees with the model's own forward on these rows.
+
+    Logits are made loud for the comparison: a model that bends them after its head (soft-capping)
+    does so unseen while they are small, as in a fresh model, and not once it is trained.
 
     Args:
         model: in evaluation mode.
@@ -92,11 +172,39 @@ def is_exact(model: nn.Module, rows: PackedRows, tolerance: float = 1e-3) -> boo
         tolerance: largest difference relative to 1 + |log-probability|.
     """
     try:
-        fast = response_logps(model, rows)
-    except (TypeError, ValueError, RuntimeError, AttributeError):
+        with _loud_head(model, rows):
+            fast = response_logps(model, rows)
+            slow = _one_by_one(model, rows)
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError):
         return False  # an architecture that takes no 4-D mask or no position ids
-    slow = plain_response_logps(model, rows)
     return bool(((fast - slow).abs() <= tolerance * (1 + slow.abs())).all())
+
+
+def _one_by_one(model: Any, rows: PackedRows) -> Tensor:
+    """Log-probabilities by the model's own forward, one response at a time, nothing padded."""
+    per_row = len(rows.tokens) // len(rows.input_ids)
+    out = []
+    for n in range(len(rows.tokens)):
+        mine = rows.response == n
+        prompt_end = int(rows.predicts[mine][0]) % rows.input_ids.shape[1]
+        target = rows.targets[mine]
+        ids = torch.cat([rows.input_ids[n // per_row, : prompt_end + 1], target])[None]
+        logits = model(input_ids=ids, use_cache=False).logits[0, prompt_end:-1]
+        out.append(_logps(logits, target).sum())
+    return torch.stack(out)
+
+
+@contextlib.contextmanager
+def _loud_head(model: Any, rows: PackedRows) -> Iterator[None]:
+    """Scale what the head returns so that its spread on these rows is :data:`_LOUD`."""
+    backbone, head = backbone_and_head(model)
+    spread = head(backbone(input_ids=rows.input_ids[:1], use_cache=False).last_hidden_state).std()
+    factor = _LOUD / float(spread.clamp(min=1e-6))
+    handle = head.register_forward_hook(lambda module, args, logits: logits * factor)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def fast_dtype(device: torch.device | str) -> torch.dtype:

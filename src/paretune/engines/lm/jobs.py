@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from paretune.core.job import PairOrder, Pool, TrainingJob
 from paretune.core.record import PreferenceData
-from paretune.engines.lm.batches import batch_schedule, hash_keys, pack_rows, row_lengths
+from paretune.engines.lm.batches import batch_schedule, hash_keys, row_lengths
 from paretune.engines.lm.encode import Encoded
-from paretune.engines.lm.forward import is_exact, response_logps
+from paretune.engines.lm.forward import scorer_for
 from paretune.engines.lm.settings import TrainSettings
-from paretune.engines.lm.trainer import Batch, Progress, run_training
+from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
 from paretune.errors import InputError, RunError
 from paretune.functional.losses import PairBatch
 
@@ -85,50 +85,62 @@ def train_job(
     """
     settings = settings.with_job(job.settings)
     started = time.process_time()
-    if job.kind == "sft":
-        rows, build, batch_loss = _sft(job, inputs, pad_id)
-    else:
-        rows, build, batch_loss = _pairwise(job, inputs, pad_id, settings.seed)
-    if not len(rows):
+    work = _sft(job, inputs) if job.kind == "sft" else _pairwise(job, inputs, settings.seed)
+    if not len(work.rows):
         raise InputError(
             f"job {job.id}: its rule left no row of {len(inputs.data.texts)} responses"
         )
-    lengths = row_lengths(inputs.encoded, rows)
-    steps = settings.n_steps(len(rows))
-    schedule = batch_schedule(
-        lengths, settings.batch_size, steps * settings.accumulate, settings.seed
-    )
-    _check_exact(model, inputs.encoded, rows, pad_id)
-    run_training(model, schedule, build, batch_loss, settings, folder=folder, progress=progress)
+    lengths = row_lengths(inputs.encoded, work.rows)
+    per_step = settings.accumulate * n_processes()
+    steps = settings.n_steps(len(work.rows), n_processes())
+    schedule = batch_schedule(lengths, settings.batch_size, steps * per_step, settings.seed)
+    scorer = scorer_for(model, inputs.encoded, work.rows, pad_id)
+    dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
+
+    def build(step: npt.NDArray[np.int64]) -> Batch:
+        columns = {k: torch.from_numpy(v[step]).to(dtype) for k, v in work.columns.items()}
+        return {"rows": scorer.pack(inputs.encoded, work.rows[step], pad_id), **columns}
+
+    run_training(
+        scorer, schedule, build, work.loss, settings,
+        folder=folder, sizes=work.sizes, progress=progress,
+    )  # fmt: skip
     tokens = int(sum(lengths[step].sum() for step in schedule))
     used = len(np.unique(np.concatenate(schedule)))
     return JobCost(time.process_time() - started, tokens, steps, used)
 
 
-_Prepared = tuple[
-    npt.NDArray[np.int64],
-    Callable[[npt.NDArray[np.int64]], Batch],
-    Callable[[Any, Batch], tuple[Tensor, Mapping[str, float]]],
-]
+@final
+@dataclass(frozen=True)
+class _Work:
+    """Rows of a job and the loss of a batch of them.
+
+    Args:
+        rows: ``(Q, K)`` response numbers.
+        sizes: ``(Q,)`` how much each row counts in the mean loss.
+        columns: ``(Q, ...)`` numbers that travel with the rows.
+        loss: of a batch, its mean.
+    """
+
+    rows: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.float64]
+    columns: Mapping[str, npt.NDArray[np.float64]]
+    loss: BatchLoss
 
 
-def _sft(job: TrainingJob, inputs: JobData, pad_id: int) -> _Prepared:
-    data = inputs.data
-    chosen = np.asarray(job.rows(pool_of(data)), dtype=np.int64)  # type: ignore[call-arg]
-    rows = chosen[:, None]
+def _sft(job: TrainingJob, inputs: JobData) -> _Work:
+    rows = np.asarray(job.rows(pool_of(inputs.data)), dtype=np.int64)  # type: ignore[call-arg]
 
-    def build(step: npt.NDArray[np.int64]) -> Batch:
-        return {"rows": pack_rows(inputs.encoded, rows[step], pad_id)}
-
-    def loss(model: Any, batch: Batch) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(scorer: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         packed = batch["rows"]
-        # Mean over the batch's response tokens, end token included (paretohqd.md section 5).
-        return -response_logps(model, packed).sum() / packed.tokens.sum(), {}
+        # Mean over the response tokens, end token included: long responses count more.
+        return -scorer(packed).sum() / packed.tokens.sum(), {}
 
-    return rows, build, loss
+    sizes = inputs.encoded.responses.lengths[rows].astype(np.float64)
+    return _Work(rows[:, None], sizes, {}, loss)
 
 
-def _pairwise(job: TrainingJob, inputs: JobData, pad_id: int, seed: int) -> _Prepared:
+def _pairwise(job: TrainingJob, inputs: JobData, seed: int) -> _Work:
     data = inputs.data
     if job.loss is None:
         raise InputError(f"job {job.id}: a pairwise job needs a loss")
@@ -138,24 +150,16 @@ def _pairwise(job: TrainingJob, inputs: JobData, pad_id: int, seed: int) -> _Pre
     flipped = order.flipped
     rows = np.stack([np.where(flipped, second, first), np.where(flipped, first, second)], axis=1)
     labels = data.labels[order.index] * np.where(flipped, -1.0, 1.0)[:, None]
-    if np.isnan(inputs.ref_logps[rows]).any():
+    reference = inputs.ref_logps[rows]
+    if np.isnan(reference).any():
         raise RunError(f"job {job.id}: a response has no reference log-probability")
     is_used = ~np.isnan(labels).all(axis=0)
     objectives = [(i, n) for i, n in enumerate(data.rewards.objectives) if is_used[i]]
     job_loss = job.loss
 
-    def build(step: npt.NDArray[np.int64]) -> Batch:
-        reference = inputs.ref_logps[rows[step]]
-        return {
-            "rows": pack_rows(inputs.encoded, rows[step], pad_id),
-            "reference": torch.from_numpy(reference).float(),
-            "labels": torch.from_numpy(labels[step]).float(),
-        }
-
-    def loss(model: Any, batch: Batch) -> tuple[Tensor, Mapping[str, float]]:
-        packed = batch["rows"]
-        logps = response_logps(model, packed).view(-1, 2)
-        tokens = packed.tokens.view(-1, 2)
+    def loss(scorer: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        logps = scorer(batch["rows"]).view(-1, 2)
+        tokens = batch["rows"].tokens.view(-1, 2)
         reference = batch["reference"]
         pairs = PairBatch(
             logps[:, 0], logps[:, 1], reference[:, 0], reference[:, 1],
@@ -163,21 +167,17 @@ def _pairwise(job: TrainingJob, inputs: JobData, pad_id: int, seed: int) -> _Pre
         )  # fmt: skip
         return job_loss(pairs).mean(), _pair_metrics(pairs, objectives)
 
-    return rows, build, loss
+    return _Work(rows, np.ones(len(rows)), {"reference": reference, "labels": labels}, loss)
 
 
-def _pair_metrics(pairs: PairBatch, objectives: list[tuple[int, str]]) -> dict[str, float]:
+def _pair_metrics(pairs: PairBatch, objectives: list[tuple[int, str]]) -> dict[str, Tensor]:
     """Per objective: share of labelled pairs that the policy orders as the label does."""
     margin = pairs.log_ratio_margin.detach()
-    metrics = {"margin": float(margin.mean())}
     agrees = torch.sign(margin)[:, None] == torch.sign(pairs.labels)
     is_labelled = ~torch.isnan(pairs.labels) & (pairs.labels != 0)
+    # 0 / 0 = NaN where the batch has no labelled pair: nothing to say.
     shares = (agrees & is_labelled).sum(0) / is_labelled.sum(0)
-    for column, name in objectives:
-        share = float(shares[column])
-        if share == share:  # no labelled pair in this batch: nothing to say
-            metrics[f"accuracy/{name}"] = share
-    return metrics
+    return {"margin": margin.mean()} | {f"accuracy/{n}": shares[i] for i, n in objectives}
 
 
 def pool_of(data: PreferenceData) -> Pool:
@@ -185,20 +185,3 @@ def pool_of(data: PreferenceData) -> Pool:
     numbers: dict[str, int] = {}
     text_of = np.asarray([numbers.setdefault(t, len(numbers)) for t in data.texts], dtype=np.int64)
     return Pool(data.rewards.values, data.prompt_of, text_of)
-
-
-def _check_exact(model: Any, encoded: Encoded, rows: npt.NDArray[np.int64], pad_id: int) -> None:
-    # The packed pass assumes things of an architecture; two rows tell whether they hold.
-    probe = pack_rows(encoded, rows[: min(2, len(rows))], pad_id)
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        if not is_exact(model, probe.to(device)):
-            raise RunError(
-                f"{type(model).__name__}: packed rows do not give this model's own "
-                "log-probabilities; expected an attention that takes a 4-D mask and logits that "
-                "are the head applied to the last hidden state"
-            )
-    finally:
-        model.train(was_training)

@@ -1,4 +1,4 @@
-"""Reference log-probabilities: a column computed once per (model, data), never a model in memory."""
+"""Reference log-probabilities: a column computed once per (model, data), not a model in memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from paretune.engines.lm.batches import pack_rows
 from paretune.engines.lm.encode import Encoded
-from paretune.engines.lm.forward import response_logps
+from paretune.engines.lm.forward import scorer_for
 
 
 @torch.no_grad()
@@ -35,6 +34,9 @@ def reference_logps(
     """
     device = next(model.parameters()).device
     out = np.full(len(encoded.responses), np.nan)
+    if not len(responses):
+        return out
+    scorer = scorer_for(model, encoded, responses[:, None], pad_id)
     lengths = encoded.prompts.lengths[encoded.prompt_of] + encoded.responses.lengths
     order = responses[np.argsort(lengths[responses], kind="stable")]
     was_training = model.training
@@ -45,8 +47,8 @@ def reference_logps(
         while stop < len(order) and lengths[order[stop]] * (stop + 1 - start) <= tokens_per_batch:
             stop += 1
         batch = order[start:stop]
-        rows = pack_rows(encoded, batch[:, None], pad_id).to(device)
-        out[batch] = response_logps(model, rows).double().cpu().numpy()
+        rows = scorer.pack(encoded, batch[:, None], pad_id).to(device)
+        out[batch] = scorer(rows).double().cpu().numpy()
         start = stop
     model.train(was_training)
     return out

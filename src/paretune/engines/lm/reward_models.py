@@ -17,7 +17,7 @@ from paretune.engines.lm.batches import batch_schedule
 from paretune.engines.lm.encode import Ragged
 from paretune.engines.lm.models import pick_device
 from paretune.engines.lm.settings import TrainSettings
-from paretune.engines.lm.trainer import Batch, Progress, run_training
+from paretune.engines.lm.trainer import Batch, Progress, n_processes, run_training
 
 
 @final
@@ -66,10 +66,9 @@ def train_reward_model(
         Bradley and Terry 1952; Ouyang et al. 2022, Eq. 1, without its normalization over K.
     """
     lengths = pairs.chosen.lengths + pairs.rejected.lengths
-    steps = settings.n_steps(len(lengths))
-    schedule = batch_schedule(
-        lengths, settings.batch_size, steps * settings.accumulate, settings.seed
-    )
+    per_step = settings.accumulate * n_processes()
+    steps = settings.n_steps(len(lengths), n_processes())
+    schedule = batch_schedule(lengths, settings.batch_size, steps * per_step, settings.seed)
 
     def build(step: npt.NDArray[np.int64]) -> Batch:
         sequences = [side[int(n)] for side in (pairs.chosen, pairs.rejected) for n in step]
@@ -78,7 +77,7 @@ def train_reward_model(
     def loss(model: Any, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         chosen, rejected = _values(model, batch["rows"]).chunk(2)
         gap = chosen - rejected
-        return -logsigmoid(gap).mean(), {"accuracy": float((gap > 0).float().mean())}
+        return -logsigmoid(gap).mean(), {"accuracy": (gap > 0).float().mean()}
 
     run_training(model, schedule, build, loss, settings, folder=folder, progress=progress)
 

@@ -1,4 +1,4 @@
-"""A base from nothing: a tokenizer trained on text, a model built from a config, language modelling."""
+"""A base from nothing: a tokenizer trained on text, a model built from a config."""
 
 from __future__ import annotations
 

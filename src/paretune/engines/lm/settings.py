@@ -101,9 +101,9 @@ class TrainSettings:
                 raise ConfigError(f"job setting {name!r} is unknown{nearest(name, known)}")
         return replace(self, **settings)
 
-    def n_steps(self, n_rows: int) -> int:
-        """Optimizer steps for a job with this many rows."""
+    def n_steps(self, n_rows: int, processes: int = 1) -> int:
+        """Optimizer steps for a job with this many rows, shared by some processes."""
         if self.steps:
             return self.steps
-        per_epoch = -(-n_rows // (self.batch_size * self.accumulate))
+        per_epoch = -(-n_rows // (self.batch_size * self.accumulate * processes))
         return max(1, round(per_epoch * self.epochs))

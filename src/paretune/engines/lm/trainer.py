@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
@@ -20,34 +21,45 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from paretune.engines.lm.batches import PackedRows
 from paretune.engines.lm.forward import autocast, fast_dtype
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import RunError
 
 Batch = dict[str, Any]
-BatchLoss = Callable[[Any, Batch], tuple[Tensor, Mapping[str, float]]]
-"""(model, batch) to the mean loss of the batch and numbers worth logging."""
+BatchLoss = Callable[[Any, Batch], tuple[Tensor, Mapping[str, Tensor]]]
+"""(model, batch) to the mean loss of the batch and numbers worth logging (NaN = nothing to say)."""
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(step, all steps, numbers since the last call)."""
 
+_SCHEDULES = {"constant": "constant_with_warmup"}
+
 
 @final
 class StepDataset(Dataset[Batch]):
-    """Item t is the batch of step t: everything random was decided in the schedule."""
+    """Item t is batch t of the schedule: everything random was decided there.
+
+    Args:
+        schedule: rows of each batch.
+        build: rows to a batch.
+        shares: ``(T,)`` factor of each batch's mean loss; see :func:`batch_shares`.
+    """
 
     def __init__(
-        self, schedule: list[npt.NDArray[np.int64]], build: Callable[[npt.NDArray[np.int64]], Batch]
+        self,
+        schedule: list[npt.NDArray[np.int64]],
+        build: Callable[[npt.NDArray[np.int64]], Batch],
+        shares: npt.NDArray[np.float64],
     ) -> None:
         self._schedule = schedule
         self._build = build
+        self._shares = shares
 
     def __len__(self) -> int:
         return len(self._schedule)
 
     def __getitem__(self, step: int) -> Batch:
-        return self._build(self._schedule[step])
+        return self._build(self._schedule[step]) | {"share": float(self._shares[step])}
 
 
 @final
@@ -65,11 +77,11 @@ class JobTrainer(Trainer):
     def __init__(self, *args: Any, batch_loss: BatchLoss, dtype: torch.dtype, **kwargs: Any):
         self._batch_loss = batch_loss
         self._dtype = dtype
-        self.window: dict[str, list[float]] = {}
+        self.window: dict[str, list[Tensor]] = {}
         super().__init__(*args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
-        """One item is one batch, in the order of the schedule."""
+        """One item is one batch, in the order of the schedule; processes take turns."""
         assert self.train_dataset is not None
         loader: DataLoader[Batch] = DataLoader(
             self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only
@@ -85,13 +97,18 @@ class JobTrainer(Trainer):
     ) -> Any:
         """Mean loss of the batch in mixed precision; metrics go to the next log line."""
         device = self.args.device
-        rows: PackedRows = inputs["rows"].to(device)
-        batch = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in inputs.items()}
-        batch["rows"] = rows
+        batch = {k: v.to(device) if hasattr(v, "to") else v for k, v in inputs.items()}
         with autocast(device, self._dtype):
             loss, metrics = self._batch_loss(model, batch)
         for name, value in metrics.items():
-            self.window.setdefault(name, []).append(float(value))
+            self.window.setdefault(name, []).append(value.detach())
+        # Free on a CPU. On a GPU it would wait for the device at every step: there the log line,
+        # a mean that one NaN makes NaN, tells.
+        if device.type == "cpu":
+            check_finite(
+                {"loss": float(loss.detach())}, self.state.global_step + 1, self.state.max_steps
+            )
+        loss = loss if batch["share"] == 1 else loss * batch["share"]
         return (loss, None) if return_outputs else loss
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -114,16 +131,56 @@ class WatchCallback(TrainerCallback):
             k: float(v) for k, v in logs.items() if k in ("loss", "grad_norm", "learning_rate")
         }
         for name, values in self._trainer.window.items():
-            numbers[name] = float(np.mean(values))
+            # NaN = the batch had nothing to say, for example no labelled pair.
+            mean = float(torch.stack(values).nanmean())
+            if not math.isnan(mean):
+                numbers[name] = mean
         self._trainer.window.clear()
-        for name in ("loss", "grad_norm"):
-            if name in numbers and not math.isfinite(numbers[name]):
-                raise RunError(
-                    f"training diverged: {name} is {numbers[name]} at step {state.global_step} of "
-                    f"{state.max_steps}; expected a finite number (try a smaller learning_rate)"
-                )
-        if self._progress is not None and numbers:
+        check_finite(numbers, state.global_step, state.max_steps)
+        if self._progress is not None and numbers and state.is_world_process_zero:
             self._progress(state.global_step, state.max_steps, numbers)
+
+
+def check_finite(numbers: Mapping[str, float], step: int, steps: int) -> None:
+    """Stop a training that has diverged.
+
+    Raises:
+        RunError: if the loss or the gradient norm is not finite.
+    """
+    for name in ("loss", "grad_norm"):
+        if name in numbers and not math.isfinite(numbers[name]):
+            raise RunError(
+                f"training diverged: {name} is {numbers[name]} at step {step} of {steps}; "
+                "expected a finite number (try a smaller learning_rate)"
+            )
+
+
+def n_processes() -> int:
+    """Processes that train together, as their launcher says (torchrun, accelerate launch)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def batch_shares(
+    schedule: list[npt.NDArray[np.int64]], sizes: npt.NDArray[np.float64], per_step: int
+) -> npt.NDArray[np.float64]:
+    """Factors that turn the mean of a step's batch means into the mean over the step.
+
+    Args:
+        schedule: rows of each batch.
+        sizes: ``(Q,)`` how much each row counts in a mean: 1, or its tokens.
+        per_step: batches of a step, over all processes.
+
+    Returns:
+        ``(T,)`` factors, with mean 1 over each step.
+
+    Example:
+        >>> schedule = [np.array([0, 1, 2]), np.array([3])]
+        >>> batch_shares(schedule, np.ones(4), per_step=2)
+        array([1.5, 0.5])
+    """
+    size = np.array([sizes[rows].sum() for rows in schedule])
+    step = np.arange(len(size)) // per_step
+    return size / (np.bincount(step, size) / np.bincount(step))[step]
 
 
 def run_training(
@@ -134,33 +191,40 @@ def run_training(
     settings: TrainSettings,
     *,
     folder: Path,
+    sizes: npt.NDArray[np.float64] | None = None,
     log_steps: int = 0,
     progress: Progress | None = None,
 ) -> None:
-    """Train ``model`` in place, one optimizer step for every ``accumulate`` batches.
+    """Train ``model`` in place, one optimizer step for every ``accumulate`` batches a process.
 
     Args:
-        model: a causal language model, with or without adapters; only parameters that require a
-            gradient move.
-        schedule: rows of each batch; ``accumulate`` batches make a step.
+        model: any module; only parameters that require a gradient move.
+        schedule: rows of each batch; a step takes ``accumulate`` batches for every process.
         build: rows to a batch, called in order.
         batch_loss: loss and metrics of a batch.
         settings: of the optimization.
         folder: for the library's own files; nothing is saved there by default.
+        sizes: ``(Q,)`` how much each row counts in the mean loss; default 1.
         log_steps: steps between log lines; 0 = about twenty lines in all.
         progress: receives every log line.
 
     Raises:
         RunError: at the first non-finite loss or gradient norm.
     """
-    steps = -(-len(schedule) // settings.accumulate)
+    per_step = settings.accumulate * n_processes()
+    steps = -(-len(schedule) // per_step)
+    if sizes is None:
+        sizes = np.ones(1 + max(int(rows.max()) for rows in schedule))
     args = TrainingArguments(
         output_dir=str(folder),
+        # Train where the model is; the library would move it to an Apple GPU unasked.
+        use_cpu=next(model.parameters()).device.type == "cpu",
         max_steps=steps,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=settings.accumulate,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
+        # The library's "constant" leaves the warm-up out.
+        lr_scheduler_type=_SCHEDULES.get(settings.schedule, settings.schedule),
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
@@ -181,7 +245,7 @@ def run_training(
     trainer = JobTrainer(
         model=model,
         args=args,
-        train_dataset=StepDataset(schedule, build),
+        train_dataset=StepDataset(schedule, build, batch_shares(schedule, sizes, per_step)),
         batch_loss=batch_loss,
         dtype=_dtype(settings, args.device),
     )
@@ -189,6 +253,11 @@ def run_training(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(WatchCallback(trainer, progress))
     trainer.train()
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
+        raise RunError(
+            f"training diverged: a parameter is not finite after step {steps}; expected finite "
+            "numbers (try a smaller learning_rate)"
+        )
 
 
 def _dtype(settings: TrainSettings, device: torch.device) -> torch.dtype:
