@@ -5,6 +5,7 @@ import pytest
 
 from paretune.core.results import RunResult, to_json
 from paretune.errors import ConfigError
+from paretune.pipeline.config import load_config
 from paretune.pipeline.folder import read_json
 from paretune.pipeline.run import Voice, execute, load_result
 
@@ -43,6 +44,9 @@ def test_every_method_runs_from_nothing_to_a_report_and_is_not_repeated(tmp_path
     assert RunResult.from_json(json.loads(json.dumps(to_json(result)))) == result
     assert load_result(finished.run) == result
     assert read_json(tmp_path / "tiny" / "status.json")["state"] == "done"
+    card = (tmp_path / "tiny" / "README.md").read_text()
+    assert "rewarded_soups" in card and "AutoModelForCausalLM" in card
+    assert load_config(tmp_path / "tiny" / "run.yaml") == config
     adapter = tmp_path / "tiny" / "4-policies" / "rewarded_soups" / "expert-0"
     assert (adapter / "adapter_model.safetensors").exists()
     assert not list((tmp_path / "tiny").rglob("*.bin"))

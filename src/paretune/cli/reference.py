@@ -18,9 +18,9 @@ def cli_page() -> str:
     group = typer.main.get_command(app)
     assert isinstance(group, click.Group | typer.core.TyperGroup)
     parts = [
-        "# Command line\n\nMade by `make docs` from the program itself.\n\nExit codes: 0 done, 1 failed, "
-        "2 bad input, 75 interrupted and resumable by the same command. Results go to stdout, messages "
-        "to stderr."
+        "# Command line\n\nMade by `make docs` from the program itself.\n\nExit codes: 0 done, "
+        "1 failed, 2 bad input, 75 interrupted and resumable by the same command. Results go to "
+        "stdout, messages to stderr."
     ]
     for name, command in group.commands.items():
         rows = [_option(p) for p in command.params if getattr(p, "name", "") != "help"]

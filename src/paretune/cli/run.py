@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,8 @@ def _go(
         finished = execute(config, folder, until, console.voice())
     show_result(finished, json)
     say_failures(finished.failed)
+    if json and finished.result is None:
+        print(json_.dumps({"run": str(folder), "until": until, "failed": finished.failed}))
     if not json:
         print(f"\n{_where(finished.report or folder, until, path, folder)}")
     if finished.failed:

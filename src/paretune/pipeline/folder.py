@@ -106,8 +106,10 @@ class Sealed:
     @contextlib.contextmanager
     def writing(self, **facts: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
         """A staging folder to fill, and facts to add to; complete when the block ends well."""
-        staging = self.path.with_name(f".{self.path.name}.staging")
-        shutil.rmtree(staging, ignore_errors=True)
+        for stale in self.path.parent.glob(f".{self.path.name}.staging-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        # The process in the name: what an earlier, killed run left can never be taken for ours.
+        staging = self.path.with_name(f".{self.path.name}.staging-{os.getpid()}")
         staging.mkdir(parents=True)
         started = time.time()
         try:

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -138,7 +139,8 @@ def _run_pool(
     if os.name == "posix":
         context.set_forkserver_preload(["paretune.pipeline.preload"])
     queue: Any = context.Queue()
-    executor = ProcessPoolExecutor(workers, context, _start_worker, (queue,))
+    lifeline, held = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(workers, context, _start_worker, (queue, lifeline))
     running: dict[Future[str | None], Task] = {}
     try:
         while left or running:
@@ -164,6 +166,7 @@ def _run_pool(
             "work is kept: type the same command again"
         ) from error
     finally:
+        held.close()
         _stop(executor)
 
 
@@ -180,15 +183,26 @@ def _stop(executor: ProcessPoolExecutor) -> None:
 _queue: Any = None
 
 
-def _start_worker(queue: Any) -> None:
+def _start_worker(queue: Any, lifeline: Any) -> None:
     global _queue
     _queue = queue
+    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
     # The parent decides what a Ctrl-C means; a worker that is told to end just ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     import torch
 
     torch.set_num_threads(1)
+
+
+def _die_with(lifeline: Any) -> None:
+    """End this worker when the run was killed: nobody would take its result.
+
+    Only the run holds the other end of the line, so that it ends with the run, however that ends.
+    """
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os._exit(75)
 
 
 def _perform_in_worker(task: Task, place: Place) -> str | None:

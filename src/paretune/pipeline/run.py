@@ -18,13 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal, final
 
+import yaml
+
 from paretune.core.results import RunResult
 from paretune.errors import ConfigError, Interrupted, RunError
 from paretune.pipeline.base import base_of
+from paretune.pipeline.card import model_card
 from paretune.pipeline.checking import preflight
 from paretune.pipeline.comparisons import base_identity, comparisons_stage, read_materials
 from paretune.pipeline.config import RunConfig
-from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
+from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json, write_text
 from paretune.pipeline.measuring import FRONT, measure_run
 from paretune.pipeline.pool import Outcome, Watch, default_workers, run_tasks
 from paretune.pipeline.records import read_test_prompts, records_stage
@@ -152,6 +155,7 @@ def report_stage(run: RunFolder, result: RunResult) -> Path:
     write_figure([result], run.stage(7) / "front.png")
     page = run.stage(7) / "report.html"
     write_report([result], page, command=command)
+    write_text(run.path / "README.md", model_card(stored_config(run), result, command))
     return page
 
 
@@ -184,6 +188,8 @@ def _write_facts(config: RunConfig, run: RunFolder) -> None:
             "versions": {name: version(name) for name in names},
         },
     )
+    asked = config.model_dump(mode="json", exclude_unset=True)
+    write_text(run.path / "run.yaml", yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
 
 
 def _require_something(plans: list[MethodPlan], outcome: Outcome) -> None:

@@ -1,0 +1,78 @@
+"""The model card of a run: what was trained, on what, how it was measured, how to load it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import yaml
+
+from paretune.core.results import RunResult
+from paretune.pipeline.config import RunConfig
+from paretune.reporting.plain import one_line
+from paretune.reporting.table import cost_table, method_table
+
+
+def model_card(config: RunConfig, result: RunResult, command: str) -> str:
+    """Markdown with the front matter that model hubs read."""
+    names = [m.name for m in config.methods]
+    base = config.base.path
+    front = {
+        "library_name": "peft" if config.train.lora else "transformers",
+        "tags": ["paretune", "alignment", "multi-objective", *names],
+        **({"base_model": base} if base else {}),
+    }
+    axes = ", ".join(f"{n} [{lo:g}, {hi:g}]" for n, lo, hi in _axes(result))
+    notes = "\n".join(f"- {one_line(note)}" for note in result.notes)
+    return f"""---
+{yaml.safe_dump(front, sort_keys=False).strip()}
+---
+
+# {one_line(config.name)}
+
+Policies along the Pareto front of {axes}, by {", ".join(names)}. The numbers in brackets are the
+raw rewards that count as 0 and 1 below ({one_line(result.box_from)}).
+
+![Measured fronts](7-report/front.png)
+
+{method_table(result).markdown()}
+
+{cost_table(result).markdown()}
+
+{notes}
+
+## Load a policy
+
+```python
+{_loading(config)}
+```
+
+`4-policies/<method>/<job>/` holds one policy each, in Hugging Face and PEFT file names;
+`6-front/front.json` says which policy earned which rewards.
+
+## Made by
+
+`{one_line(command)}` with paretune {version("paretune")}; the configuration is `run.yaml`, every
+resolved value and version `run.json`.
+"""
+
+
+def _axes(result: RunResult) -> list[tuple[str, float, float]]:
+    return list(zip(result.objectives, result.low, result.high, strict=True))
+
+
+def _loading(config: RunConfig) -> str:
+    first = config.methods[0].name
+    if config.train.lora is None:
+        return (
+            "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+            f'folder = "4-policies/{first}/<job>"\n'
+            "model = AutoModelForCausalLM.from_pretrained(folder)\n"
+            "tokenizer = AutoTokenizer.from_pretrained(folder)"
+        )
+    return (
+        "from peft import AutoPeftModelForCausalLM\n"
+        "from transformers import AutoTokenizer\n"
+        f'folder = "4-policies/{first}/<job>"\n'
+        "model = AutoPeftModelForCausalLM.from_pretrained(folder)\n"
+        "tokenizer = AutoTokenizer.from_pretrained(folder)"
+    )
