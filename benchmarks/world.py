@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/world.py --seeds 3 --out docs/world.md
 
-Each seed draws its own base model, corpus, comparisons and training order. Prints a Markdown table a
-scenario: mean over seeds with a 95 % t interval, as a share of what is attainable.
+Each seed draws its own base model, corpus, comparisons and training order. Prints a Markdown table
+a scenario: mean over seeds with a 95 % t interval, as a share of what is attainable.
 """
 
 from __future__ import annotations

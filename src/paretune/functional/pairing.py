@@ -9,16 +9,18 @@ same keys return the same pairs, and the draw of one comparison never depends on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from paretune.core.job import PairOrder
 from paretune.errors import ConfigError, ShapeError
+from paretune.functional.draws import Keys, hash_keys, uniform
 
 Labels = npt.NDArray[np.float64]
-Keys = npt.NDArray[np.uint64]
+
+# Names of what is drawn: no two purposes share a draw.
+_COMPARISONS, _SUBSETS = 10, 11
 
 # A weighted sum of labels closer to 0 than this is a tie: 0.3 * 1 - 0.1 * 3 is not exactly 0.
 _TIE = 1e-12
@@ -238,8 +240,8 @@ def comparisons_from_scores(
     differs = (gaps != 0).any(axis=1)
     first, second = first[differs], second[differs]
     if per_prompt is not None:
-        keys = _mix(_mix(first.astype(np.uint64), seed), 1) ^ _mix(second.astype(np.uint64), seed)
-        order = np.lexsort((_mix(keys, 2), prompt_of[first]))
+        keys = hash_keys(seed, _SUBSETS, first, second)
+        order = np.lexsort((keys, prompt_of[first]))
         prompts = prompt_of[first][order]
         rank = np.arange(len(order)) - np.searchsorted(prompts, prompts, side="left")
         kept = order[rank < per_prompt]
@@ -262,35 +264,7 @@ def comparison_keys(n_comparisons: int, seed: int) -> Keys:
         >>> bool((comparison_keys(3, seed=1) == comparison_keys(5, seed=1)[:3]).all())
         True
     """
-    return _mix(_mix(np.arange(n_comparisons, dtype=np.uint64), 0), seed)
-
-
-def uniform(keys: Keys, stream: int = 0) -> npt.NDArray[np.float64]:
-    """Independent numbers in [0, 1) from 64-bit keys, another set for each stream.
-
-    Args:
-        keys: ``(P,)`` uint64, already well mixed or not.
-        stream: which of a key's numbers, >= 0.
-
-    Returns:
-        ``(P,)`` float64 with 53 random bits.
-
-    Example:
-        >>> values = uniform(np.arange(10_000, dtype=np.uint64))
-        >>> bool(abs(values.mean() - 0.5) < 0.01)
-        True
-    """
-    return (_mix(keys, stream) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mix(keys: Keys, stream: int) -> Keys:
-    """The output function of SplitMix64 (Steele, Lea and Flood 2014) at step ``stream + 1``."""
-    step = (0x9E3779B97F4A7C15 * (stream + 1)) % 2**64
-    z: Any = keys + np.uint64(step)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Keys = z ^ (z >> np.uint64(31))
-    return mixed
+    return hash_keys(seed, _COMPARISONS, np.arange(n_comparisons))
 
 
 def _order_by(votes: npt.NDArray[np.float64]) -> PairOrder:

@@ -18,6 +18,7 @@ from paretune.core.job import Pool
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError, InputError, NotScoredError, ShapeError
 from paretune.functional.dominance import pareto_rank, top_layers
+from paretune.functional.draws import hash_keys
 from paretune.functional.ray import Direction, Floats, ray_direction, ray_distance, reward_range
 
 Rows = npt.NDArray[np.int64]
@@ -26,8 +27,8 @@ PoolRows = Literal["pareto", "all"]
 
 _DIGITS = 12
 """Distances are compared after rounding, so that a tie does not hang on the last bit."""
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-"""Multiplier that spreads integers over 64 bits (golden ratio)."""
+_SELECTION = 12
+"""Names the draws of ``select_random``."""
 
 
 def select_ray(
@@ -200,7 +201,9 @@ def select_random(pool: Pool, *, k: int, seed: int = 0, max_per_prompt: int | No
     """
     _check_shapes(pool)
     rows = _distinct(pool)
-    return _take(pool, rows[np.argsort(_hash(seed, rows), kind="stable")], k, max_per_prompt)
+    return _take(
+        pool, rows[np.argsort(hash_keys(seed, _SELECTION, rows), kind="stable")], k, max_per_prompt
+    )
 
 
 def select_all(pool: Pool) -> Rows:
@@ -264,7 +267,7 @@ def _take(pool: Pool, ordered: Rows, k: int | None, max_per_prompt: int | None) 
 def _distinct(pool: Pool) -> Rows:
     """First row of every (prompt, text), ascending."""
     # Keys that all differ prove that no row repeats, and sorting them is ten times cheaper.
-    key = pool.prompt_of.astype(np.uint64) * _ODD + pool.text_of.astype(np.uint64)
+    key = pool.prompt_of * (pool.text_of.max(initial=0) + 1) + pool.text_of
     key.sort()
     if (key[1:] != key[:-1]).all():
         return np.arange(len(key), dtype=np.int64)
@@ -284,14 +287,6 @@ def _occurrence(keys: npt.NDArray[np.int64]) -> Rows:
     count = np.empty(len(keys), dtype=np.int64)
     count[order] = np.arange(len(keys)) - np.repeat(starts, sizes)
     return count
-
-
-def _hash(seed: int, rows: Rows) -> npt.NDArray[np.uint64]:
-    """One 64-bit number a row (splitmix64), a function of (seed, row) alone."""
-    z = np.uint64(seed % 2**64) ^ (rows.astype(np.uint64) * _ODD)
-    for multiplier in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(multiplier)
-    return np.asarray(z ^ (z >> np.uint64(31)))
 
 
 def _weights(pool: Pool, weights: Sequence[float]) -> tuple[float, ...]:
