@@ -39,7 +39,7 @@ def hash_keys(seed: int, *numbers: int | npt.NDArray[Any]) -> Keys:
         False
     """
     with np.errstate(over="ignore"):
-        # The seed is mixed before anything is added: (seed 0, purpose 2) is not (seed 1, purpose 1).
+        # The seed is mixed before anything is added to it: (0, purpose 2) is not (1, purpose 1).
         key = _mix(np.asarray(np.uint64(seed & 0xFFFFFFFFFFFFFFFF)))
         for number in numbers:
             key = _mix(key + np.asarray(number).astype(np.uint64))
