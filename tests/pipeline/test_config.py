@@ -64,6 +64,35 @@ def test_a_good_configuration_has_its_defaults():
         ({"data__test_share": 1.5}, "data.test_share"),
         ({"evaluate": {"box": {"low": [0], "high": [1]}}}, "expected 2 numbers"),
         ({"name": "../up"}, "name"),
+        ({"objectives": ["helpful"]}, "expected at least two"),
+        ({"seed": 2**31}, "seed"),
+        ({"train__seed": 2**31}, r"train\.seed"),
+        ({"train__learning_rate": float("nan")}, "learning_rate: found nan, expected a finite"),
+        ({"train__adam_beta2": 1.0}, r"adam_beta2: found 1\.0, expected in \(0, 1\)"),
+        ({"train__lora": {"alpha": float("inf")}}, "alpha inf"),
+        ({"tradeoffs": []}, "tradeoffs: List should have at least 1"),
+        ({"tradeoffs": "many"}, r"expected \{grid: N\} or a list of \{objective: weight\}"),
+        ({"tradeoffs": [{"helpful": "much"}]}, r"^configuration: tradeoffs\.0\.helpful: [^\n]*$"),
+        ({"tradeoffs": [{"helpful": 1}, {"helpful": 1}]}, "found 2 trade-offs at 1-0"),
+        (
+            {
+                "tradeoffs": [
+                    {"helpful": 0.50001, "harmless": 0.49999},
+                    {"helpful": 0.50002, "harmless": 0.49998},
+                ]
+            },
+            r"found 2 trade-offs at 0\.5-0\.5",
+        ),
+        ({"methods": [{"method": "dpo", "label": "../../up"}]}, r"methods\.0\.label"),
+        ({"methods": [{"method": "dpo", "label": ""}]}, r"methods\.0\.label"),
+        ({"methods": [{"method": "dpo", "label": "reference"}]}, "found the name 'reference'"),
+        (
+            {"methods": [{"method": "dpo", "train": {"max_response_tokens": 8}}]},
+            "expected below the run's own train",
+        ),
+        ({"base__build": {"hidden": 8}}, "found path and build"),
+        ({"evaluate": {"box": {"low": [1, 0], "high": [0, 1]}}}, "expected low < high"),
+        ({"evaluate": {"box": {"low": [float("nan"), 0], "high": [1, 1]}}}, "expected low < high"),
     ],
 )
 def test_what_is_refused_and_what_the_message_says(changes, message):

@@ -27,6 +27,8 @@ def test_values_come_with_their_lines(tmp_path):
         ("a: [1\n", "not YAML"),
         ("- a\n", "found list, expected keys"),
         ("a: !!python/object/apply:os.system [ls]\n", "not YAML"),
+        ("a: &a [*a]\n", "found a value that holds itself"),
+        ("a: " + "[" * 5000, "nested too deep"),
     ],
 )
 def test_what_is_refused(tmp_path, text, message):

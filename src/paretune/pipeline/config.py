@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from paretune.core.method import Method
 from paretune.core.objective import Objectives
@@ -17,10 +26,18 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.settings import LoraSettings, TrainSettings
 from paretune.errors import ConfigError, nearest
 from paretune.methods import build
+from paretune.pipeline.meaning import problems_of
 from paretune.pipeline.strict_yaml import Where, apply_overrides, read_yaml
 
 for _dataclass in (TrainSettings, LoraSettings):
     _dataclass.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+
+
+_LARGEST_SEED = 2**31 - 1
+"""Two of them, added, are still a seed of numpy and torch."""
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Of runs and methods: a folder name that stays where it is put."""
 
 
 class _Strict(BaseModel):
@@ -114,11 +131,35 @@ class BaseConfig(_Strict):
         description="language modelling of a base from nothing",
     )
 
+    @model_validator(mode="after")
+    def _one_start(self) -> BaseConfig:
+        if self.path and self.build:
+            raise ValueError("found path and build, expected one of the two")
+        return self
+
 
 class GridConfig(_Strict):
     """A lattice on the simplex: every weight a multiple of 1/grid."""
 
     grid: int = Field(10, ge=1)
+
+
+def _kind_of_tradeoffs(value: Any) -> str | None:
+    if isinstance(value, list):
+        return "list[]"
+    return "GridConfig" if isinstance(value, dict | GridConfig) else None
+
+
+TradeOffs = Annotated[
+    Annotated[GridConfig, Tag("GridConfig")]
+    | Annotated[list[dict[str, float]], Tag("list[]"), Field(min_length=1)],
+    Discriminator(
+        _kind_of_tradeoffs,
+        custom_error_type="tradeoffs",
+        custom_error_message="expected {grid: N} or a list of {objective: weight}",
+    ),
+]
+"""A lattice, or named weights."""
 
 
 class GenerateConfig(_Strict):
@@ -135,6 +176,13 @@ class BoxConfig(_Strict):
 
     low: list[float]
     high: list[float]
+
+    @model_validator(mode="after")
+    def _has_room(self) -> BoxConfig:
+        # Written so that NaN fails as well.
+        if not all(lo < hi for lo, hi in zip(self.low, self.high, strict=False)):
+            raise ValueError("expected low < high on every objective")
+        return self
 
 
 class EvaluateConfig(_Strict):
@@ -153,9 +201,9 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     method: str
-    label: str | None = None
+    label: str | None = Field(None, pattern=_NAME)
     train: dict[str, Any] = {}
-    tradeoffs: GridConfig | list[dict[str, float]] | None = None
+    tradeoffs: TradeOffs | None = None
 
     @property
     def name(self) -> str:
@@ -171,13 +219,13 @@ class MethodConfig(BaseModel):
 class RunConfig(_Strict):
     """Everything a run needs to know."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    seed: int = Field(0, ge=0, description="of every draw")
+    name: str = Field(pattern=_NAME)
+    seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="of every draw")
     objectives: list[str] = Field(description="the axes, in order; larger is better")
     data: DataConfig
     rewards: dict[str, RewardConfig] = Field({}, description="default: the column of that name")
     base: BaseConfig = BaseConfig()
-    tradeoffs: GridConfig | list[dict[str, float]] = GridConfig()
+    tradeoffs: TradeOffs = GridConfig()
     methods: list[MethodConfig] = Field(min_length=1)
     train: TrainSettings = TrainSettings()
     generate: GenerateConfig = GenerateConfig()
@@ -189,9 +237,16 @@ class RunConfig(_Strict):
         """The objectives, checked."""
         return Objectives(tuple(self.objectives))
 
+    @property
+    def run_tradeoffs(self) -> list[TradeOff]:
+        """Trade-offs of every method that names no others, in order."""
+        return self._as_tradeoffs(self.tradeoffs)
+
     def tradeoffs_of(self, method: MethodConfig) -> list[TradeOff]:
         """Trade-offs a method is trained and evaluated for, in order."""
-        wanted = method.tradeoffs if method.tradeoffs is not None else self.tradeoffs
+        return self._as_tradeoffs(self.tradeoffs if method.tradeoffs is None else method.tradeoffs)
+
+    def _as_tradeoffs(self, wanted: GridConfig | list[dict[str, float]]) -> list[TradeOff]:
         if isinstance(wanted, GridConfig):
             from paretune.functional.simplex import lattice
 
@@ -244,7 +299,12 @@ def parse_config(
         raise ConfigError("\n".join(lines)) from error
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
-    _check_meaning(config, where or {}, source)
+    problems = [
+        f"{_place(key, where or {}, source)}: {'.'.join(map(str, key))}: {text}"
+        for key, text in problems_of(config)
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
     return config
 
 
@@ -273,58 +333,6 @@ def _objective_files(values: dict[str, Any]) -> dict[str, Any]:
             rest["files"] = {**(rest.get("files") or {}), **files}
             values = {**values, "data": rest}
     return values
-
-
-def _check_meaning(config: RunConfig, where: Where, source: str) -> None:
-    """What types cannot tell: names that must exist, numbers that must fit together."""
-    problems: list[str] = []
-
-    def check(key: tuple[str | int, ...], attempt: Any) -> None:
-        try:
-            attempt()
-        except (ConfigError, ValidationError) as error:
-            text = str(error) if isinstance(error, ConfigError) else _first(error)
-            problems.append(f"{_place(key, where, source)}: {'.'.join(map(str, key))}: {text}")
-
-    check(("objectives",), lambda: config.axes)
-    if not problems:
-        named: dict[tuple[str, ...], Mapping[str, Any]] = {
-            ("rewards",): config.rewards,
-            ("evaluate", "rewards"): config.evaluate.rewards,
-            ("data", "files"): config.data.files,
-            ("data", "labels"): config.data.labels,
-        }
-        for section, names in named.items():
-            for name in names:
-                check((*section, name), lambda name=name: config.axes.index(name))
-        check(("tradeoffs",), lambda: config.tradeoffs_of(MethodConfig(method="any")))
-        seen: set[str] = set()
-        for n, method in enumerate(config.methods):
-            key = ("methods", n)
-            check(key, lambda m=method: config.build_method(m))
-            check((*key, "train"), lambda m=method: config.train_of(m))
-            if method.tradeoffs is not None:
-                check((*key, "tradeoffs"), lambda m=method: config.tradeoffs_of(m))
-            if method.name in seen:
-                problems.append(
-                    f"{_place(key, where, source)}: methods.{n}: {method.name!r} comes twice, "
-                    "expected a label that tells them apart"
-                )
-            seen.add(method.name)
-    if config.evaluate.box and not (
-        len(config.evaluate.box.low) == len(config.evaluate.box.high) == len(config.objectives)
-    ):
-        problems.append(
-            f"{_place(('evaluate', 'box'), where, source)}: evaluate.box: expected "
-            f"{len(config.objectives)} numbers in low and in high"
-        )
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
-def _first(error: ValidationError) -> str:
-    found = error.errors()[0]
-    return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
 
 
 def _place(key: tuple[str | int, ...], where: Where, source: str) -> str:

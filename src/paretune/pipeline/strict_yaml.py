@@ -36,6 +36,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Where]:
         values = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: found bytes that are not UTF-8: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: found keys nested too deep, expected a run.yaml") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -44,7 +46,10 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Where]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: found {type(values).__name__}, expected keys and values")
     where: Where = {}
-    _walk(node, (), where, path)
+    try:
+        _walk(node, (), where, path)
+    except RecursionError as error:  # an alias inside its own anchor
+        raise ConfigError(f"{path}: found a value that holds itself, expected a tree") from error
     return values, where
 
 

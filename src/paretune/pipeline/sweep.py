@@ -16,10 +16,10 @@ from paretune.errors import InputError
 from paretune.functional.pairing import comparison_keys
 from paretune.pipeline.config import MethodConfig, RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.meaning import REFERENCE
 from paretune.pipeline.rewards import has_own_judges, reward_configs
 from paretune.pipeline.tasks import ReplyTask, RoundTask, Task, TrainTask, round_folder
 
-REFERENCE = "reference"
 _REPLY_WEIGHT = 0.3
 """Cost of generating a reply, in units of training on one row."""
 

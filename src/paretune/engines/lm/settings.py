@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, final
@@ -32,7 +33,7 @@ class LoraSettings:
     quantize: Literal["none", "4bit"] = "none"
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+        if self.rank < 1 or not 0 < self.alpha < math.inf or not 0 <= self.dropout < 1:
             raise ConfigError(
                 f"lora: found rank {self.rank}, alpha {self.alpha}, dropout {self.dropout}; "
                 "expected rank >= 1, alpha > 0, 0 <= dropout < 1"
@@ -60,7 +61,7 @@ class TrainSettings:
         precision: ``auto`` is bfloat16 where the processor has units for it, else float32.
         activation_checkpointing: trade time for memory.
         lora: adapters; ``None`` = full fine-tuning.
-        seed: of the row order and of dropout.
+        seed: of the row order and of dropout, below 2**31; the run's seed is added to it.
     """
 
     learning_rate: float = 2e-4
@@ -81,6 +82,10 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"train.{field.name}: found {value}, expected a finite number")
         positive = ("learning_rate", "epochs", "batch_size", "accumulate", "max_prompt_tokens")
         for name in (*positive, "max_response_tokens"):
             if getattr(self, name) <= 0:
@@ -88,6 +93,10 @@ class TrainSettings:
         for name in ("steps", "warmup_steps", "weight_decay", "max_grad_norm"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"train.{name}: found {getattr(self, name)}, expected >= 0")
+        if not 0 < self.adam_beta2 < 1:
+            raise ConfigError(f"train.adam_beta2: found {self.adam_beta2}, expected in (0, 1)")
+        if not 0 <= self.seed < 2**31:
+            raise ConfigError(f"train.seed: found {self.seed}, expected 0 to 2**31 - 1")
 
     def with_job(self, settings: Mapping[str, Any]) -> TrainSettings:
         """These settings with a job's own on top.
