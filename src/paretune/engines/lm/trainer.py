@@ -230,7 +230,6 @@ def run_training(
         adam_beta2=settings.adam_beta2,
         max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch_fused",
-        gradient_checkpointing=settings.activation_checkpointing,
         seed=settings.seed,
         save_strategy="no",
         report_to="none",
@@ -241,6 +240,12 @@ def run_training(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
     )
+    if settings.activation_checkpointing:
+        # On the model itself, by the name it has: the library renamed it within version 5.
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        old, new = "gradient_checkpointing_enable", "activation_checkpointing_enable"
+        getattr(inner, new if hasattr(inner, new) else old)()
+        inner.enable_input_require_grads()
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
     trainer = JobTrainer(
         model=model,
