@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paretune.engines.lm.models import load_base
+from paretune.engines.lm.models import load_base, quiet_peft
 from paretune.errors import ConfigError
 from paretune.functional.mixing import average_parameters
 
@@ -56,9 +56,10 @@ def _merge_adapters(
             if getattr(config, flaw, False):
                 raise ConfigError(f"{folder}: found {flaw}, expected plain LoRA: its sum is exact")
     names = [f"policy{i}" for i in range(len(folders))]
-    model = PeftModel.from_pretrained(load_base(base), str(folders[0]), adapter_name=names[0])
-    for name, folder in zip(names[1:], folders[1:], strict=True):
-        model.load_adapter(str(folder), adapter_name=name)
+    with quiet_peft():
+        model = PeftModel.from_pretrained(load_base(base), str(folders[0]), adapter_name=names[0])
+        for name, folder in zip(names[1:], folders[1:], strict=True):
+            model.load_adapter(str(folder), adapter_name=name)
     used = [(n, float(w)) for n, w in zip(names, weights, strict=True) if w != 0]
     # A single expert at weight 1 is that expert itself, to the bit.
     if len(used) == 1 and used[0][1] == 1.0:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +112,17 @@ def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:
         task_type="CAUSAL_LM",
         bias="none",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet_peft():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+@contextlib.contextmanager
+def quiet_peft() -> Iterator[None]:
+    """PEFT asks transformers by names that transformers warns about; no user can act on that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def load_policy(folder: Path, base: str | os.PathLike[str], *, train: bool = False) -> Any:
@@ -124,7 +135,8 @@ def load_policy(folder: Path, base: str | os.PathLike[str], *, train: bool = Fal
         from peft import PeftModel
 
         model = load_base(base)
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=train)
+        with quiet_peft():
+            return PeftModel.from_pretrained(model, str(folder), is_trainable=train)
     if (folder / "config.json").exists():
         return load_base(folder)
     raise InputError(f"{folder}: found no policy, expected adapter_config.json or config.json")
