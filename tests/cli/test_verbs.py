@@ -69,6 +69,17 @@ def test_init_writes_nothing_over(tmp_path):
     assert (tmp_path / "run.yaml").read_text() == "mine"
 
 
+def test_a_place_that_cannot_be_written_is_bad_input(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "run.yaml").write_text(TINY)
+    for words in (["init", "file"], ["run", "run.yaml", "--runs", "file"]):
+        found = paretune(*words, cwd=tmp_path)
+        assert found.returncode == 2, found.stderr
+        assert "paretune: file" in found.stderr and "expected a place to write" in found.stderr
+        assert "Traceback" not in found.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_check_reports_every_bad_row_with_its_place(tmp_path):
     rows = [
         {"prompt": "p", "response_a": "a", "response_b": "b", "labels": {"helpful": 1}},

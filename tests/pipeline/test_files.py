@@ -120,11 +120,13 @@ def test_a_changed_data_file_is_refused(tmp_path):
     (tmp_path / "mine.py").write_text(code)
     rewards = {n: {"function": f"{tmp_path / 'mine.py'}:f"} for n in ("long", "short")}
     execute(config(tmp_path, rewards=rewards), tmp_path / "runs" / "files", "data")
-    changed = config(tmp_path, rewards=rewards)
+    facts = [tmp_path / "runs" / "files" / name for name in ("run.json", "status.json")]
+    before = [read_json(path) for path in facts]
+    changed = config(tmp_path, rewards=rewards, workers=2)
     write(tmp_path / "pairs.jsonl", pairs(61))
     with pytest.raises(ConfigError, match="content"):
         execute(changed, tmp_path / "runs" / "files", "data")
-    assert read_json(tmp_path / "runs" / "files" / "status.json")["state"] == "failed"
+    assert [read_json(path) for path in facts] == before
 
 
 def test_fewer_rows_than_k_is_refused_with_both_numbers(tmp_path):

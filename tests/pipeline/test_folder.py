@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from paretune.errors import ConfigError
-from paretune.pipeline.folder import MANIFEST, RunFolder, Sealed, open_run, write_json
+from paretune.errors import ConfigError, RunError
+from paretune.pipeline.folder import MANIFEST, RunFolder, Sealed, locked, open_run, write_json
 
 
 def make(folder, **inputs):
@@ -62,3 +62,36 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         open_run(tmp_path)
     write_json(tmp_path / "run.json", {})
     assert open_run(tmp_path) == RunFolder(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "3"])
+def test_a_damaged_manifest_is_told_with_its_place(tmp_path, text):
+    sealed = make(tmp_path, seed=0)
+    (sealed.path / MANIFEST).write_text(text)
+    with pytest.raises(RunError, match=r"stage/manifest\.json: found a damaged manifest"):
+        sealed.is_done()
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_file_that_was_cut_or_removed_is_found(tmp_path, damage):
+    sealed = make(tmp_path, seed=0)
+    data = sealed.path / "data.txt"
+    data.write_text("da") if damage == "cut" else data.unlink()
+    found = "found 2" if damage == "cut" else "found no file"
+    with pytest.raises(RunError, match=rf"data\.txt: {found}, expected 4 bytes; .*remove"):
+        sealed.is_done()
+
+
+def test_complete_results_are_never_written_over(tmp_path):
+    make(tmp_path, seed=0)
+    with pytest.raises(RunError, match="kept them"):
+        make(tmp_path, seed=0)
+    assert (tmp_path / "stage" / "data.txt").read_text() == "data"
+
+
+def test_one_process_at_a_time(tmp_path):
+    lock = tmp_path / "run" / ".lock"
+    with locked(lock), pytest.raises(RunError, match="another process at work"), locked(lock):
+        pass
+    with locked(lock):
+        pass

@@ -1,13 +1,15 @@
 import hashlib
 import json
+import os
+import signal
 
 import pytest
 
 from paretune.core.results import RunResult, to_json
-from paretune.errors import ConfigError
+from paretune.errors import ConfigError, Interrupted, RunError
 from paretune.pipeline.config import load_config
-from paretune.pipeline.folder import read_json
-from paretune.pipeline.run import Voice, execute, load_result
+from paretune.pipeline.folder import RunFolder, read_json
+from paretune.pipeline.run import Voice, execute, load_result, stored_config
 
 METHODS = [
     {"method": "sft"},
@@ -123,6 +125,52 @@ def test_an_interrupted_run_goes_on_to_the_same_end(tmp_path, tiny_config):
     parts = execute(config, path).result
     assert [m.points for m in parts.methods] == [m.points for m in whole.methods]
     assert weights_of(tmp_path / "parts") == weights_of(tmp_path / "whole")
+
+
+def test_a_signal_ends_a_run_of_one_process_inside_a_task(tmp_path, tiny_config):
+    def watch(share, done, total, running):
+        if running:  # inside a task, where a plain Exception would only fail the task
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="type the same command again"):
+        execute(tiny_config(), tmp_path / "tiny", "train", Voice(watch=watch))
+    assert read_json(tmp_path / "tiny" / "status.json")["state"] == "interrupted"
+    assert not list((tmp_path / "tiny" / "4-policies").glob("*/*"))
+
+
+def test_a_run_in_use_or_damaged_is_refused_and_kept(tmp_path, tiny_config):
+    path = tmp_path / "tiny"
+    config = tiny_config()
+
+    def twice(text):
+        if text.startswith("base"):
+            with pytest.raises(RunError, match="another process at work"):
+                execute(config, path, "data")
+
+    finished = execute(config, path, "data", Voice(say=twice))
+    facts = (path / "run.json").read_text()
+    with pytest.raises(ConfigError, match="seed changed"):
+        execute(tiny_config(seed=1), path, "data")
+    assert (path / "run.json").read_text() == facts
+    assert read_json(path / "status.json")["state"] == "done"
+    file = finished.run.stage(3) / "comparisons.npz"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(RunError, match=r"comparisons\.npz: found .* expected .* bytes; .*remove"):
+        execute(config, path, "data")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"config": 3}'])
+def test_a_damaged_run_json_is_told(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises((RunError, ConfigError), match=r"run\.json: "):
+        stored_config(RunFolder(tmp_path))
+
+
+def test_a_damaged_front_is_told(tmp_path):
+    (tmp_path / "6-front").mkdir()
+    (tmp_path / "6-front" / "front.json").write_text("{}")
+    with pytest.raises(RunError, match=r"front\.json: found .*paretune eval"):
+        load_result(RunFolder(tmp_path))
 
 
 def test_objectives_that_are_not_the_scenario_are_refused(tmp_path, tiny_config):

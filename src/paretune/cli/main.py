@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -30,6 +31,13 @@ app.command("bench")(bench.bench)
 app.command("env")(env.env)
 
 
+_NO_PLACE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
+    errno.ENAMETOOLONG,
+)  # fmt: skip
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 def main() -> None:
     """Run the command; exit codes: 0 done, 1 failed, 2 bad input, 75 interrupted, resumable."""
     try:
@@ -41,6 +49,15 @@ def main() -> None:
         # The reader (head, less) has seen enough.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (*_NO_PLACE, *_FULL):
+            raise
+        expected = "free space" if error.errno in _FULL else "a place to write (--runs, --out)"
+        print(
+            f"paretune: {error.filename or 'disk'}: found {error.strerror}, expected {expected}",
+            file=sys.stderr,
+        )
+        sys.exit(1 if error.errno in _FULL else 2)
 
 
 if __name__ == "__main__":

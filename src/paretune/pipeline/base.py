@@ -15,7 +15,7 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import ConfigError
 from paretune.pipeline.config import RunConfig
-from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.folder import RunFolder, Sealed, locked
 from paretune.pipeline.records import TRAIN, read_part
 from paretune.pipeline.worlds import World, world_of
 
@@ -26,26 +26,35 @@ def base_of(config: RunConfig, run: RunFolder, progress: Progress | None = None)
     """Path or hub id of the run's base, trained first when it is built from nothing.
 
     Raises:
-        ConfigError: if the configuration names no base, or a path and sizes at once.
+        ConfigError: if the configuration names no base.
     """
     base, world = config.base, world_of(config)
-    if base.path and base.build:
-        raise ConfigError("base: found path and build, expected one of the two")
     if base.path:
         return base.path
-    if world is None and base.build is None:
+    require_base(config)
+    sealed = _sealed(config, run)
+    # Runs share bases: whoever comes second waits, and finds it done.
+    with locked(run.bases / f".{sealed.path.name}.lock", wait=True):
+        if not sealed.is_done():
+            with sealed.writing() as (folder, facts):
+                if world is not None:
+                    _train_on_world(world, config, folder, facts, progress)
+                else:
+                    _train_on_texts(config, run, folder, facts, progress)
+    return str(sealed.path)
+
+
+def require_base(config: RunConfig) -> None:
+    """Refuse a run without a base.
+
+    Raises:
+        ConfigError: if there is no path, nothing to build, and no world that brings its own.
+    """
+    if not (config.base.path or config.base.build or config.data.world):
         raise ConfigError(
             "base: found neither path nor build, expected a local folder, a hub id, or sizes to "
             "build one from nothing"
         )
-    sealed = _sealed(config, run)
-    if not sealed.is_done():
-        with sealed.writing() as (folder, facts):
-            if world is not None:
-                _train_on_world(world, config, folder, facts, progress)
-            else:
-                _train_on_texts(config, run, folder, facts, progress)
-    return str(sealed.path)
 
 
 def _sealed(config: RunConfig, run: RunFolder) -> Sealed:

@@ -12,6 +12,7 @@ Bases live beside the runs, in ``runs/bases/<identity>/``, because runs share th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -80,20 +81,43 @@ class Sealed:
 
     @property
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest, or ``None`` while the folder is not complete."""
+        """The manifest, or ``None`` while the folder is not complete.
+
+        Raises:
+            RunError: if it is damaged.
+        """
         path = self.path / MANIFEST
-        return dict(read_json(path)) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            manifest = read_json(path)
+            complete = {"identity", "inputs", "facts"} <= set(manifest)
+        except (RunError, TypeError):
+            complete = False
+        if not complete:
+            raise RunError(f"{path}: found a damaged manifest, {self._again}")
+        return dict(manifest)
+
+    @property
+    def _again(self) -> str:
+        return f"expected what paretune wrote; remove {self.path} to make it again"
 
     def is_done(self) -> bool:
         """True if the folder was made from these very inputs.
 
         Raises:
             ConfigError: if it was made from others: nothing is written over.
+            RunError: if a file is missing or has another size than it was written with.
         """
         manifest = self.manifest
         if manifest is None:
             return False
         if manifest["identity"] == self.identity:
+            for name, size in manifest.get("files", {}).items():
+                file = self.path / name
+                found = file.stat().st_size if file.is_file() else "no file"
+                if found != size:
+                    raise RunError(f"{file}: found {found}, expected {size} bytes; {self._again}")
             return True
         old, new = manifest["inputs"], json.loads(json.dumps(describe(dict(self.inputs))))
         changed = sorted(_differences(old, new))
@@ -122,11 +146,47 @@ class Sealed:
             "inputs": describe(dict(self.inputs)),
             "seconds": round(time.time() - started, 3),
             "facts": facts,
+            "files": _sizes(staging),
         }
         write_json(staging / MANIFEST, manifest)
-        if self.path.exists():  # an incomplete folder of an older version; its manifest is missing
+        if self.path.exists():
+            if self.manifest is not None:
+                raise RunError(f"{self.path}: found complete results, expected none: kept them")
             shutil.rmtree(self.path)
         os.replace(staging, self.path)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file, each forced to the disk: the rename must not arrive before them."""
+    sizes: dict[str, int] = {}
+    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+        with file.open("rb") as content:
+            os.fsync(content)
+        sizes[file.relative_to(folder).as_posix()] = file.stat().st_size
+    return sizes
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock file; the kernel drops it with the process, however that ends.
+
+    Args:
+        path: the lock file, made when missing.
+        wait: wait for the holder instead of refusing.
+
+    Raises:
+        RunError: if another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise RunError(
+                f"{path.parent}: found another process at work in it, expected one at a time; "
+                "wait for it, or give this run another name"
+            ) from error
+        yield
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:

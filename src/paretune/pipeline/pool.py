@@ -20,7 +20,7 @@ from queue import Empty
 from typing import Any, final
 
 from paretune.errors import ParetuneError, RunError
-from paretune.pipeline.tasks import Place, Task
+from paretune.pipeline.tasks import Place, Task, forget
 
 _POLL_SECONDS = 0.25
 
@@ -114,6 +114,7 @@ def _ready(left: list[Task], outcome: Outcome) -> list[Task]:
 
 
 def _run_here(left: list[Task], place: Place, outcome: Outcome, meter: _Meter) -> None:
+    forget()
     while ready := _ready(left, outcome):
         task = ready[0]
         left.remove(task)

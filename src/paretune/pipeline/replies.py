@@ -139,7 +139,7 @@ def write_replies(
     well_formed: Sequence[bool] | None = None,
 ) -> None:
     """One JSON line a reply: prompt number, text, rewards."""
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
         for row, text in enumerate(drawn.texts):
             line: dict[str, Any] = {
                 "prompt": int(drawn.prompt_of[row]),
@@ -153,7 +153,9 @@ def write_replies(
 
 def read_replies(path: Path, objectives: Sequence[str]) -> dict[str, Any]:
     """Columns of a file of replies: prompt_of, texts, rewards, well_formed (or ``None``)."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not splitlines: a reply may hold U+2028 and the other line ends that only Unicode knows.
+    with path.open(encoding="utf-8", newline="\n") as file:
+        rows = [json.loads(line) for line in file]
     known = "well_formed" in rows[0] if rows else False
     return {
         "prompt_of": np.asarray([r["prompt"] for r in rows], dtype=np.int64),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,13 +22,13 @@ from typing import Any, Literal, final
 import yaml
 
 from paretune.core.results import RunResult
-from paretune.errors import ConfigError, Interrupted, RunError
+from paretune.errors import ConfigError, InputError, Interrupted, RunError
 from paretune.pipeline.base import base_of
 from paretune.pipeline.card import model_card
 from paretune.pipeline.checking import preflight
 from paretune.pipeline.comparisons import base_identity, comparisons_stage, read_materials
-from paretune.pipeline.config import RunConfig
-from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json, write_text
+from paretune.pipeline.config import RunConfig, parse_config
+from paretune.pipeline.folder import RunFolder, Sealed, locked, read_json, write_json, write_text
 from paretune.pipeline.measuring import FRONT, measure_run
 from paretune.pipeline.pool import Outcome, Watch, default_workers, run_tasks
 from paretune.pipeline.records import read_test_prompts, records_stage
@@ -92,22 +93,33 @@ def execute(
         ConfigError: if the configuration cannot be carried out, or a stage holds results of
             other settings.
         Interrupted: on SIGTERM or Ctrl-C; finished work is kept.
-        RunError: if every method failed.
+        RunError: if every method failed, another process is at work in the folder, or a file of
+            a finished stage is damaged.
     """
-    voice = voice or Voice()
     preflight(config)
     run = RunFolder(path)
-    path.mkdir(parents=True, exist_ok=True)
-    _write_facts(config, run)
+    with locked(path / ".lock"):
+        return _guarded(config, run, until, voice or Voice())
+
+
+def _guarded(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> Finished:
+    """The run with its status on disk, whatever happens."""
+    if not (run.path / "run.json").exists():
+        _write_facts(config, run)
+    status = run.path / "status.json"
+    before = read_json(status) if status.exists() else {}
     run.status("running")
     try:
         with _interruptible():
             finished = _execute(config, run, until, voice)
-    except Interrupted:
+    except _Stop as stop:
         run.status("interrupted")
-        raise
+        raise Interrupted(str(stop)) from None
     except Exception as error:
-        run.status("failed", error=str(error))
+        if isinstance(error, InputError) and before.get("state") == "done":
+            write_json(status, before)  # what was refused changed nothing
+        else:
+            run.status("failed", error=str(error))
         raise
     run.status("failed" if finished.failed else "done", failed=finished.failed)
     return finished
@@ -125,15 +137,19 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     comparisons = comparisons_stage(config, run, base, (records, rewards))
     facts = (comparisons.manifest or {})["facts"]
     voice.say(f"comparisons: {facts['comparisons']:,} of {facts['responses']:,} responses")
-    if until == "data":
-        return Finished(run, None, {})
     rows = (facts["responses"], facts["comparisons"])
     n_prompts = len(read_test_prompts(config, run))
     plans = plan_run(config, run, rows, n_prompts, comparisons.identity)
+    tasks: list[Task] = [t for plan in plans for t in (*plan.policies, *plan.replies)]
+    for task in tasks:
+        task.sealed.is_done()
+    # Only now is nothing refused any more: until here the folder tells of the settings it had.
+    _write_facts(config, run)
+    if until == "data":
+        return Finished(run, None, {})
     check_rows(plans, read_materials(config, run, base).job_data.data, config.seed)
-    tasks: list[Task] = [t for plan in plans for t in plan.policies]
-    if until != "train":
-        tasks += [t for plan in plans for t in plan.replies]
+    if until == "train":
+        tasks = [t for plan in plans for t in plan.policies]
     workers = config.workers or default_workers()
     voice.say(f"policies and replies: {len(tasks)} tasks on {workers} processes")
     outcome = run_tasks(tasks, Place(config, run, base), workers, voice.watch)
@@ -164,16 +180,31 @@ def load_result(run: RunFolder) -> RunResult:
 
     Raises:
         ConfigError: if the run is not evaluated yet.
+        RunError: if the file is damaged.
     """
     path = run.stage(6) / FRONT
     if not path.is_file():
         raise ConfigError(f"{run.path}: found no {FRONT}, expected an evaluated run")
-    return RunResult.from_json(read_json(path))
+    try:
+        return RunResult.from_json(read_json(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path}: found {type(error).__name__} ({error}), expected the results that paretune "
+            f"wrote; paretune eval {run.path} measures them again"
+        ) from error
 
 
 def stored_config(run: RunFolder) -> RunConfig:
-    """The configuration that a run was started with."""
-    return RunConfig.model_validate(read_json(run.path / "run.json")["config"])
+    """The configuration that a run was started with.
+
+    Raises:
+        RunError: if ``run.json`` is damaged.
+    """
+    path = run.path / "run.json"
+    try:
+        return parse_config(read_json(path)["config"], path=path)
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path}: found no configuration, expected the one it ran with") from error
 
 
 def _write_facts(config: RunConfig, run: RunFolder) -> None:
@@ -183,7 +214,7 @@ def _write_facts(config: RunConfig, run: RunFolder) -> None:
         run.path / "run.json",
         {
             "config": json.loads(config.model_dump_json()),
-            "command": " ".join(["paretune", *sys.argv[1:]]),
+            "command": shlex.join(["paretune", *sys.argv[1:]]),
             "python": platform.python_version(),
             "versions": {name: version(name) for name in names},
         },
@@ -216,13 +247,17 @@ def _say_accuracy(rewards: Sealed, voice: Voice) -> None:
         voice.say(f"reward model {name}: {accuracy:.3f} of held-out pairs right (chance .5)")
 
 
+class _Stop(BaseException):
+    """A signal: no ``except Exception`` of a task, a library or a reward may swallow it."""
+
+
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM and Ctrl-C end the run in order; the second one ends it at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        raise Interrupted(
+        raise _Stop(
             f"interrupted by {signal.Signals(number).name}; finished work is kept: type the same "
             "command again"
         )

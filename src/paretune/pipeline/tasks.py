@@ -251,9 +251,14 @@ class _Context:
 _contexts: dict[Path, _Context] = {}
 
 
+def forget() -> None:
+    """Drop what was kept for earlier tasks: their run may have changed on disk since."""
+    _contexts.clear()
+
+
 def _context(place: Place) -> _Context:
     if place.run.path not in _contexts:
-        _contexts.clear()
+        forget()
         _contexts[place.run.path] = _Context(place)
     return _contexts[place.run.path]
 
