@@ -56,10 +56,6 @@ class ResponseScorer(nn.Module):
         """``(B * K,)`` float32 log-probability of each response, nats."""
         return response_logps(self.model, rows) if self.is_packed else own_logps(self.model, rows)
 
-    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
-        """Passed on: the trainer calls it on what it trains."""
-        self.model.gradient_checkpointing_enable(*args, **kwargs)
-
     @property
     def quantization_method(self) -> Any:
         """Passed on: the trainer must not move a 4-bit model."""

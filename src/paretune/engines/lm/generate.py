@@ -6,7 +6,9 @@ the same replies come out whatever the batch size, and an interrupted run goes o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from paretune.engines.lm.batches import hash_keys
+from paretune.engines.lm.cache import roomy_cache
 from paretune.engines.lm.encode import Ragged
 from paretune.engines.lm.forward import autocast
 from paretune.errors import ConfigError
@@ -86,28 +88,36 @@ def generate(
     was_training = model.training
     model.eval()
     numbers = np.arange(len(prompts)) if prompt_numbers is None else np.asarray(prompt_numbers)
-    replies: list[list[list[int]]] = [[] for _ in range(len(prompts))]
-    order = np.argsort(prompts.lengths, kind="stable")
-    per_batch = max(1, decoding.rows // draws)
+    replies: list[list[list[int]]] = [[[] for _ in range(draws)] for _ in range(len(prompts))]
     done = 0
-    for start in range(0, len(order), per_batch):
-        batch = order[start : start + per_batch]
-        keys = hash_keys(
-            decoding.seed,
-            4,
-            np.repeat(numbers[batch], draws),
-            np.tile(np.arange(draws), len(batch)),
-        )
-        rows = _decode_batch(
-            model, [prompts[int(s)] for s in batch], keys, eos_id, pad_id, decoding, draws, dtype
-        )
-        for place, s in enumerate(batch):
-            replies[int(s)] = rows[place * draws : (place + 1) * draws]
-        done += len(rows)
-        if progress is not None:
-            progress(done, len(prompts) * draws)
+    # One context for all: it casts a weight once and keeps the copy until it ends.
+    with autocast(next(model.parameters()).device, dtype):
+        for batch, draw in _batches(prompts, draws, decoding.rows):
+            keys = hash_keys(
+                decoding.seed, 4, np.repeat(numbers[batch], len(draw)), np.tile(draw, len(batch))
+            )
+            tokens = _decode_batch(
+                model, [prompts[int(s)] for s in batch], keys, eos_id, pad_id, decoding
+            )
+            owner = itertools.product(batch, draw)
+            for (s, d), row in zip(owner, tokens, strict=True):
+                replies[int(s)][int(d)] = _until(row, eos_id)
+            done += len(tokens)
+            if progress is not None:
+                progress(done, len(prompts) * draws)
     model.train(was_training)
     return replies
+
+
+def _batches(
+    prompts: Ragged, draws: int, rows: int
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Prompts of like length, and which of their draws, at most ``rows`` of them together."""
+    order = np.argsort(prompts.lengths, kind="stable")
+    per_batch = max(1, rows // draws)
+    for start in range(0, len(order), per_batch):
+        for first in range(0, draws, rows):
+            yield order[start : start + per_batch], np.arange(first, min(first + rows, draws))
 
 
 def _decode_batch(
@@ -117,35 +127,18 @@ def _decode_batch(
     eos_id: int,
     pad_id: int,
     decoding: Decoding,
-    draws: int,
-    dtype: torch.dtype,
-) -> list[list[int]]:
-    device = next(model.parameters()).device
-    width = max(len(p) for p in prompts)
-    ids = torch.full((len(prompts), width), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(prompts), width), dtype=torch.long)
-    for row, prompt in enumerate(prompts):  # left padding: all rows end at the same column
-        ids[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
-        mask[row, width - len(prompt) :] = 1
-    ids, mask = ids.to(device), mask.to(device)
-    cache = DynamicCache(config=model.config)
-    with autocast(device, dtype):
-        logits = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-    if draws > 1:
-        cache.batch_repeat_interleave(draws)
-        mask, logits = (x.repeat_interleave(draws, 0) for x in (mask, logits))
-    n_rows = len(prompts) * draws
+) -> npt.NDArray[np.int64]:
+    """``(rows, max_new_tokens)`` ids, the draws of a prompt side by side."""
+    reader = _Reader(model, prompts, pad_id, decoding.max_new_tokens)
+    logits = reader.read_prompts()
+    n_rows = len(keys)
+    if n_rows > len(prompts):
+        owner = torch.arange(len(prompts)).repeat_interleave(n_rows // len(prompts))
+        reader.select(owner)
+        logits = logits.index_select(0, owner.to(logits.device))
     tokens = np.full((n_rows, decoding.max_new_tokens), eos_id, dtype=np.int64)
-    alive = np.arange(n_rows)  # rows of the reply table that are still in the batch
+    alive = np.arange(n_rows)  # rows of the table that are still in the batch
     is_open = np.ones(n_rows, dtype=bool)  # which of those have not ended
-    position = mask.sum(1, keepdim=True)
     for step in range(decoding.max_new_tokens):
         chosen = _sample(logits, decoding, hash_keys(0, keys[alive], step))
         tokens[alive, step] = chosen.cpu().numpy()
@@ -153,22 +146,84 @@ def _decode_batch(
         if not is_open.any() or step + 1 == decoding.max_new_tokens:
             break
         if 1 - is_open.mean() >= _FINISHED_SHARE:
-            keep = torch.from_numpy(np.flatnonzero(is_open)).to(device)
-            cache.batch_select_indices(keep)
-            mask, chosen, position = mask[keep], chosen[keep], position[keep]
+            keep = torch.from_numpy(np.flatnonzero(is_open))
+            reader.select(keep)
+            chosen = chosen.index_select(0, keep.to(chosen.device))
             alive, is_open = alive[is_open], is_open[is_open]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        with autocast(device, dtype):
-            logits = model(
-                input_ids=chosen[:, None],
-                attention_mask=mask,
-                position_ids=position,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-        position = position + 1
-    return [_until(row, eos_id) for row in tokens]
+        logits = reader.read(chosen)
+    # A row that had ended while others went on has drawn tokens after its end: they are cut.
+    return tokens
+
+
+@final
+class _Reader:
+    """Gives the next token's logits for a batch of growing rows.
+
+    Args:
+        model: in evaluation mode.
+        prompts: one a row; padded on the left, so that all rows end at the same column.
+        pad_id: the padding.
+        room: tokens that will be added.
+    """
+
+    def __init__(
+        self, model: Any, prompts: list[npt.NDArray[np.int32]], pad_id: int, room: int
+    ) -> None:
+        self._model = model
+        device = next(model.parameters()).device
+        width = max(len(p) for p in prompts)
+        ids = np.full((len(prompts), width), pad_id, dtype=np.int64)
+        mask = np.zeros((len(prompts), width + room), dtype=np.int64)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = prompt
+            mask[row, width - len(prompt) :] = 1
+        self._ids = torch.from_numpy(ids).to(device)
+        self._mask = torch.from_numpy(mask).to(device)
+        self._width = width
+        self._position = self._mask[:, :width].sum(1, keepdim=True) - 1
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        takes = inspect.signature(base.forward).parameters
+        self._takes_positions = "position_ids" in takes
+        self._options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        # Without a cache of this kind (Mamba) every token reads its whole row again.
+        self._cache = roomy_cache(base.config, width + room) if "past_key_values" in takes else None
+
+    def read_prompts(self) -> Tensor:
+        """``(rows, V)`` logits of the first token."""
+        positions = (self._mask[:, : self._width].cumsum(1) - 1).clamp(min=0)
+        return self._forward(self._ids, positions)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """``(rows, V)`` logits after one more token a row."""
+        self._width += 1
+        self._position = self._position + 1
+        if self._cache is not None:
+            return self._forward(tokens[:, None], self._position)
+        self._ids = torch.cat([self._ids, tokens[:, None]], 1)
+        return self.read_prompts()
+
+    def select(self, rows: Tensor) -> None:
+        """Rows become the batch, in this order; a row may be taken several times or not at all."""
+        rows = rows.to(self._ids.device)
+        self._mask, self._position = self._mask[rows], self._position[rows]
+        if self._cache is None:
+            self._ids = self._ids[rows]
+        else:
+            self._cache.reorder_cache(rows)
+
+    def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        options = dict(self._options)
+        if self._takes_positions:
+            options["position_ids"] = positions
+        if self._cache is not None:
+            options["past_key_values"] = self._cache
+        logits: Tensor = self._model(
+            input_ids=ids,
+            attention_mask=self._mask[:, : self._width],
+            use_cache=self._cache is not None,
+            **options,
+        ).logits
+        return logits[:, -1]
 
 
 def _sample(logits: Tensor, decoding: Decoding, keys: npt.NDArray[np.uint64]) -> Tensor:

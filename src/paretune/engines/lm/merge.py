@@ -52,9 +52,9 @@ def _merge_adapters(
 
     for folder in folders:
         config: Any = PeftConfig.from_pretrained(str(folder))
-        for flaw in ("use_rslora", "use_dora", "lora_bias"):
-            if getattr(config, flaw, False):
-                raise ConfigError(f"{folder}: found {flaw}, expected plain LoRA: its sum is exact")
+        flaw = _no_exact_sum(config)
+        if flaw:
+            raise ConfigError(f"{folder}: found {flaw}, expected plain LoRA: its sum is exact")
     names = [f"policy{i}" for i in range(len(folders))]
     with quiet_peft():
         model = PeftModel.from_pretrained(load_base(base), str(folders[0]), adapter_name=names[0])
@@ -70,3 +70,13 @@ def _merge_adapters(
     )
     model.set_adapter("merged")
     return model.eval()
+
+
+def _no_exact_sum(config: Any) -> str:
+    """What makes weighted sums of an adapter's updates inexact; empty when nothing does."""
+    if config.peft_type != "LORA":
+        return str(config.peft_type.value)
+    if config.bias != "none":
+        return f"bias {config.bias!r}"
+    flaws = ("use_rslora", "use_dora", "lora_bias", "modules_to_save")
+    return next((flaw for flaw in flaws if getattr(config, flaw, False)), "")

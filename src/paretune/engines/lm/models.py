@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -69,7 +70,7 @@ def load_base(
         options["dtype"] = torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
             f"base: cannot load a causal language model from {folder!s}, expected a folder with "
             f"config.json and *.safetensors, or a hub id ({str(error).splitlines()[0]})"
@@ -156,12 +157,12 @@ def n_parameters(model: torch.nn.Module, trainable: bool = False) -> int:
 
 def _four_bits(device: torch.device) -> dict[str, Any]:
     if device.type != "cuda":
-        raise InputError("base.quantize: found 4bit without a CUDA device, expected none")
+        raise InputError("train.lora.quantize: found 4bit without a CUDA device, expected none")
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise InputError(
-            "base.quantize: 4bit needs bitsandbytes: pip install 'paretune[quant]'"
+            "train.lora.quantize: 4bit needs bitsandbytes: pip install 'paretune[quant]'"
         ) from error
     from transformers import BitsAndBytesConfig
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from paretune.engines.lm.forward import autocast, fast_dtype
@@ -242,7 +242,7 @@ def run_training(
     )
     if settings.activation_checkpointing:
         # On the model itself, by the name it has: the library renamed it within version 5.
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner = next(m for m in model.modules() if isinstance(m, PreTrainedModel))
         old, new = "gradient_checkpointing_enable", "activation_checkpointing_enable"
         getattr(inner, new if hasattr(inner, new) else old)()
         inner.enable_input_require_grads()
