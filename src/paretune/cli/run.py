@@ -76,10 +76,11 @@ def evaluate(
 def load(path: Path, overrides: list[str] | None, runs: Path) -> tuple[RunConfig, Path]:
     """A configuration and the folder of its run, from a file or from the folder itself."""
     from paretune.pipeline.config import load_config
-    from paretune.pipeline.folder import open_run
-    from paretune.pipeline.run import stored_config
 
     if path.is_dir():
+        from paretune.pipeline.folder import open_run
+        from paretune.pipeline.run import stored_config
+
         if overrides:
             raise ConfigError("--set: expected a run.yaml with it, found the folder of a run")
         return stored_config(open_run(path)), path
@@ -92,14 +93,15 @@ def _go(
     until: Until,
 ) -> None:  # fmt: skip
     prepare()
-    from paretune.pipeline.run import execute
-
     config, folder = load(path, overrides, runs)
     if dry_run:
         from paretune.pipeline.forecast import forecast
 
         print(forecast(config, folder))
         return
+    # Imported last: a mistake in the file is told without waiting for transformers.
+    from paretune.pipeline.run import execute
+
     with Console(quiet).closing() as console:
         finished = execute(config, folder, until, console.voice())
     show_result(finished, json)

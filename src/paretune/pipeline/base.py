@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from paretune.core.job import Pool, TrainingJob
-from paretune.core.record import PreferenceData, Record, Response, prompt_json
+from paretune.core.record import PreferenceData, Prompt, Record, Response, prompt_json
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import ConfigError
@@ -54,6 +54,19 @@ def require_base(config: RunConfig) -> None:
         raise ConfigError(
             "base: found neither path nor build, expected a local folder, a hub id, or sizes to "
             "build one from nothing"
+        )
+
+
+def require_text(prompts: Sequence[Prompt]) -> None:
+    """Refuse conversations where the base is built from nothing: it has no chat template.
+
+    Raises:
+        ConfigError: if a prompt is a list of messages.
+    """
+    if any(not isinstance(prompt, str) for prompt in prompts):
+        raise ConfigError(
+            "base.build: found prompts of messages, expected text: a base from nothing has no "
+            "chat template; give base.path, or the prompts as text"
         )
 
 
@@ -101,7 +114,9 @@ def _train_on_texts(
 
     assert config.base.build is not None
     size = ModelSize(**config.base.build.model_dump())
-    texts = list(_documents(read_part(config, run, TRAIN)))
+    data = read_part(config, run, TRAIN)
+    require_text(data.prompts)
+    texts = list(_documents(data))
     tokenizer = train_tokenizer(texts, size.vocabulary)
     model = build_model(llama_config(size, tokenizer), config.seed)
     limit = min(config.base.train.max_response_tokens, size.max_positions - 1)
@@ -114,9 +129,9 @@ def _train_on_texts(
         Ragged.of([[tokenizer.bos_token_id]]), Ragged.of(rows), np.zeros(len(rows), np.int64)
     )
     names = [Response(str(n)) for n in range(len(rows))]
-    data = PreferenceData.from_records([Record("", tuple(names))], ("none",))
+    rows_data = PreferenceData.from_records([Record("", tuple(names))], ("none",))
     pad = int(tokenizer.pad_token_id)
-    _fit(model, data, encoded, pad, config.base.train, config.seed, folder, facts, progress)
+    _fit(model, rows_data, encoded, pad, config.base.train, config.seed, folder, facts, progress)
     save_policy(model, tokenizer, folder)
     facts.update(documents=len(texts), text_tokens=sum(map(len, rows)))
 

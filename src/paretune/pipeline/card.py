@@ -61,18 +61,24 @@ def _axes(result: RunResult) -> list[tuple[str, float, float]]:
 
 
 def _loading(config: RunConfig) -> str:
-    first = config.methods[0].name
-    if config.train.lora is None:
-        return (
-            "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
-            f'folder = "4-policies/{first}/<job>"\n'
-            "model = AutoModelForCausalLM.from_pretrained(folder)\n"
-            "tokenizer = AutoTokenizer.from_pretrained(folder)"
-        )
+    """Code that loads a policy of the first method that trains one."""
+    trains = [
+        m
+        for m in config.methods
+        if config.build_method(m).plan(len(config.objectives), config.tradeoffs_of(m))
+    ]
+    if not trains:
+        return "# no method of this run trains a policy: the base answers"
+    is_adapter = config.train_of(trains[0]).lora is not None
+    package, model = (
+        ("peft", "AutoPeftModelForCausalLM")
+        if is_adapter
+        else ("transformers", "AutoModelForCausalLM")
+    )
     return (
-        "from peft import AutoPeftModelForCausalLM\n"
+        f"from {package} import {model}\n"
         "from transformers import AutoTokenizer\n"
-        f'folder = "4-policies/{first}/<job>"\n'
-        "model = AutoPeftModelForCausalLM.from_pretrained(folder)\n"
+        f'folder = "4-policies/{trains[0].name}/<job>"\n'
+        f"model = {model}.from_pretrained(folder)\n"
         "tokenizer = AutoTokenizer.from_pretrained(folder)"
     )

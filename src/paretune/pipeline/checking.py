@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from paretune.core.job import Replies
 from paretune.core.record import PreferenceData
 from paretune.data.check import DataSummary, summarize
 from paretune.data.counts import RowCounts
 from paretune.data.reader import ReadResult
 from paretune.errors import ConfigError
+from paretune.pipeline.base import require_base, require_text
+from paretune.pipeline.comparisons import new_encoder
 from paretune.pipeline.config import RunConfig
-from paretune.pipeline.records import read_run
+from paretune.pipeline.records import labelled, read_run, split_run
 from paretune.pipeline.rewards import check_scorers, reward_configs
+from paretune.pipeline.sweep import check_job
 from paretune.pipeline.worlds import world_of
 
 
@@ -33,9 +39,13 @@ def check_run(config: RunConfig) -> tuple[DataSummary, list[str]]:
     else:
         result = read_run(config)
     preflight(config)
+    if world is None:
+        split_run(config, result)
     data = PreferenceData.from_records(result.records, config.objectives)
     notes = _base_notes(config)
+    _check_prompts(config, data)
     notes += _needs(config, data)
+    _check_jobs(config, data)
     n_policies = sum(
         len(config.build_method(m).plan(len(config.objectives), config.tradeoffs_of(m)))
         for m in config.methods
@@ -49,10 +59,16 @@ def preflight(config: RunConfig) -> None:
     """Refuse what cannot end well before anything is read, trained or written.
 
     Raises:
-        ConfigError: if replies could not be judged, or a local base is not complete.
+        ConfigError: if replies could not be judged, a method's own replies could not be rewarded,
+            there is no base, or a local one is not complete.
     """
+    require_base(config)
     check_judges(config)
+    _check_own_replies(config)
     _base_notes(config)
+    if _is_local(config):
+        new_encoder(config, str(config.base.path))
+    _check_quantization(config)
     check_scorers(config)
 
 
@@ -70,6 +86,61 @@ def check_judges(config: RunConfig) -> None:
         )
 
 
+def _check_own_replies(config: RunConfig) -> None:
+    """Methods that draw replies and choose among them need rewards of new texts."""
+    columns = [n for n, r in reward_configs(config, "rewards").items() if r.column]
+    if not columns or world_of(config) is not None:
+        return
+    for method in config.methods:
+        built, tradeoffs = config.build_method(method), config.tradeoffs_of(method)
+        jobs = built.plan(len(config.objectives), tradeoffs)
+        if any(isinstance(job.source, Replies) for job in jobs) or any(
+            built.steer(t, tradeoffs).candidates > 1 for t in tradeoffs
+        ):
+            raise ConfigError(
+                f"methods: {method.name} rewards replies of its own, and {', '.join(columns)} is "
+                f"only a column of the records; expected rewards.{columns[0]} with a function, a "
+                "model, or trained: {}"
+            )
+
+
+def _check_quantization(config: RunConfig) -> None:
+    import torch
+
+    wanted = [t.lora for t in map(config.train_of, config.methods) if t.lora]
+    if any(lora.quantize == "4bit" for lora in wanted) and not torch.cuda.is_available():
+        raise ConfigError(
+            "train.lora.quantize: found 4bit without a CUDA device, expected none, or a GPU"
+        )
+
+
+def _check_prompts(config: RunConfig, data: PreferenceData) -> None:
+    if world_of(config) is not None:
+        return
+    if config.base.build:
+        require_text(data.prompts)
+    messages = [prompt for prompt in data.prompts if not isinstance(prompt, str)]
+    if messages and _is_local(config):
+        new_encoder(config, str(config.base.path)).prompt_text(messages[0])
+
+
+def _check_jobs(config: RunConfig, data: PreferenceData) -> None:
+    """Ask the jobs for their rows where rewards are known without running a scorer."""
+    known = all(r.column for r in reward_configs(config, "rewards").values())
+    if not (known or world_of(config)):
+        return
+    data = labelled(config, data, data.rewards)
+    for method in config.methods:
+        seed = config.train_of(method).seed + config.seed
+        built, tradeoffs = config.build_method(method), config.tradeoffs_of(method)
+        for job in built.plan(len(config.objectives), tradeoffs):
+            check_job(f"{method.name}/{job.id}", job, data, seed)
+
+
+def _is_local(config: RunConfig) -> bool:
+    return config.base.path is not None and Path(config.base.path).is_dir()
+
+
 def _needs(config: RunConfig, data: PreferenceData) -> list[str]:
     rewards = reward_configs(config, "rewards")
     notes = []
@@ -78,8 +149,18 @@ def _needs(config: RunConfig, data: PreferenceData) -> list[str]:
         name
         for column, name in enumerate(config.objectives)
         if rewards[name].column and data.rewards.values.size
-        and _is_nan(data, column) and not is_world
+        and np.isnan(data.rewards.values[:, column]).any() and not is_world
     ]  # fmt: skip
+    empty = [
+        name
+        for column, name in enumerate(config.objectives)
+        if rewards[name].column and np.isnan(data.rewards.values[:, column]).all()
+    ]
+    if empty and not is_world:
+        raise ConfigError(
+            f"rewards: {', '.join(empty)} has no score in the records, expected some, or "
+            f"rewards.{empty[0]} with a function, a model, or trained: {{}}"
+        )
     for method in config.methods:
         needs = type(config.build_method(method)).needs
         if "scores" in needs and unscored:
@@ -89,11 +170,6 @@ def _needs(config: RunConfig, data: PreferenceData) -> list[str]:
             )
         notes.append(f"{method.name} learns from {' and '.join(needs) or 'the responses'}")
     return notes
-
-
-def _is_nan(data: PreferenceData, column: int) -> bool:
-    values = data.rewards.values[:, column]
-    return bool((values != values).any())
 
 
 def _base_notes(config: RunConfig) -> list[str]:
@@ -116,7 +192,7 @@ def _base_notes(config: RunConfig) -> list[str]:
     ]
     if missing:
         raise ConfigError(
-            f"base.path: {path} holds no {' and no '.join(missing)}, expected a model folder "
+            f"base.path: {path} lacks {' and '.join(missing)}, expected a model folder "
             "saved by save_pretrained, with its tokenizer"
         )
     size = sum(f.stat().st_size for f in folder.glob("*.safetensors"))

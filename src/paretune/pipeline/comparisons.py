@@ -11,6 +11,7 @@ from paretune.engines.lm.encode import Encoded, Encoder, Ragged
 from paretune.engines.lm.jobs import JobData
 from paretune.errors import DataError
 from paretune.pipeline.config import RunConfig
+from paretune.pipeline.fingerprint import model_identity
 from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.records import TRAIN, labelled, read_part
 from paretune.pipeline.rewards import read_rewards
@@ -54,7 +55,7 @@ def comparisons_stage(
         run.stage(3),
         {
             "above": [s.identity for s in above],
-            "base": base_identity(base),
+            "base": model_identity(base),
             "max_prompt_tokens": train.max_prompt_tokens,
             "max_response_tokens": train.max_response_tokens,
             "plain_prompts": config.data.plain_prompts,
@@ -109,23 +110,6 @@ def read_materials(config: RunConfig, run: RunFolder, base: str) -> Materials:
             data.prompt_of,
         )
         return Materials(JobData(data, encoded, file["ref_logps"]), new_encoder(config, base))
-
-
-def base_identity(base: str) -> Any:
-    """What tells one base from another: its config and the sizes of its weight files."""
-    import hashlib
-    from pathlib import Path
-
-    folder = Path(base)
-    if not folder.is_dir():
-        return base
-    config = folder / "config.json"
-    digest = hashlib.sha256(config.read_bytes()).hexdigest()[:16] if config.exists() else None
-    weights = sorted(folder.glob("*.safetensors"))
-    if sum(f.stat().st_size for f in weights) < 1 << 28:
-        content = [hashlib.sha256(f.read_bytes()).hexdigest()[:16] for f in weights]
-        return {"config": digest, "weights": content}
-    return {"config": digest, "weights": [[f.name, f.stat().st_size] for f in weights]}
 
 
 def _needs(config: RunConfig, method: Any) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from paretune.evaluation.box import Box, frozen_box
 from paretune.evaluation.measure import measure
 from paretune.evaluation.replies import MethodReplies, PointReplies, ReplyTable
 from paretune.pipeline.config import RunConfig
-from paretune.pipeline.folder import RunFolder, write_json
+from paretune.pipeline.folder import RunFolder, Sealed, write_json
 from paretune.pipeline.records import read_test_prompts
 from paretune.pipeline.replies import read_replies
 from paretune.pipeline.rewards import has_own_judges, read_normalizer, reward_configs
@@ -43,7 +43,7 @@ def measure_run(
     result = measure(
         run.name,
         config.axes,
-        _box(config, run),
+        box_of(config, run),
         [_as_text(p) for p in prompts],
         methods,
         rng=np.random.default_rng([config.seed, 6]),
@@ -87,7 +87,12 @@ def _cost(plan: MethodPlan, failed: Mapping[str, str]) -> Cost:
     )
 
 
-def _box(config: RunConfig, run: RunFolder) -> Box:
+def box_of(config: RunConfig, run: RunFolder) -> Box:
+    """The frame of hypervolume, frozen once stage 2 is made.
+
+    Raises:
+        InputError: if an objective has no room: a constant reward cannot be traded.
+    """
     if config.evaluate.box is not None:
         bounds = (config.evaluate.box.low, config.evaluate.box.high)
         return frozen_box(config.axes, bounds=bounds)
@@ -117,14 +122,18 @@ def _notes(config: RunConfig, run: RunFolder) -> list[str]:
     notes: list[str] = []
     facts: dict[str, Any] = {}
     for number in (1, 2, 3):
-        from paretune.pipeline.folder import Sealed
-
         facts |= (Sealed(run.stage(number), {}).manifest or {}).get("facts", {})
     if world_of(config) is not None:
         notes.append("The embedded world's exact rewards judge the replies.")
     elif has_own_judges(config):
-        judged = ", ".join(config.evaluate.rewards)
+        judged = ", ".join(n for n in config.objectives if n in config.evaluate.rewards)
         notes.append(f"Replies are judged by rewards that no method trained on ({judged}).")
+        others = [n for n in config.objectives if n not in config.evaluate.rewards]
+        if others:
+            notes.append(
+                f"The rewards of the training data also judge {', '.join(others)}: "
+                "over-optimization is invisible there."
+            )
     else:
         notes.append(
             "The rewards that selected the training data also judge the replies: over-optimization "

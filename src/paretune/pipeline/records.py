@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from paretune.core.record import Message, PreferenceData, Prompt, prompt_json
+from paretune.core.record import Message, PreferenceData, Prompt, Record, prompt_json
 from paretune.core.rewards import RewardMatrix
 from paretune.data.jsonl import write_records
 from paretune.data.reader import ReadResult, read_all
@@ -16,6 +16,7 @@ from paretune.data.splits import split_records
 from paretune.errors import DataError
 from paretune.functional.pairing import comparisons_from_scores, label_from_rewards
 from paretune.pipeline.config import RunConfig
+from paretune.pipeline.fingerprint import data_identity
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
 from paretune.pipeline.worlds import world_of
 
@@ -44,6 +45,17 @@ def read_run(config: RunConfig) -> ReadResult:
     return read_all(sources(config), config.axes, on_bad=config.data.on_bad)
 
 
+def split_run(config: RunConfig, result: ReadResult) -> tuple[list[Record], list[Record]]:
+    """Training and test records; a prompt is in only one of them.
+
+    Raises:
+        InputError: if one of them would be empty.
+    """
+    share = config.data.test_share
+    parts = split_records(result.records, {"train": 1 - share, "test": share})
+    return list(parts["train"]), list(parts["test"])
+
+
 def records_stage(config: RunConfig, run: RunFolder) -> Sealed:
     """Make stage 1: training and test records (a prompt in only one of them), test prompts."""
     data = config.data
@@ -53,7 +65,7 @@ def records_stage(config: RunConfig, run: RunFolder) -> Sealed:
             "objectives": config.objectives,
             "data": data.model_dump(),
             # Files may change under the same name; their content is what counts.
-            "content": [_fingerprint(s.path) for s in sources(config)] if not data.world else [],
+            "content": [data_identity(s.path) for s in sources(config)] if not data.world else [],
             "seed": config.seed,
         },
     )
@@ -67,9 +79,7 @@ def records_stage(config: RunConfig, run: RunFolder) -> Sealed:
             facts.update(rows_read=len(train), used=len(train))
         else:
             result = read_run(config)
-            shares = {"train": 1 - data.test_share, "test": data.test_share}
-            parts = split_records(result.records, shares)
-            train, test = list(parts["train"]), list(parts["test"])
+            train, test = split_run(config, result)
             prompts = [record.prompt for record in test]
             counts = result.counts
             facts.update(rows_read=counts.read, used=counts.used)
@@ -115,14 +125,3 @@ def labelled(config: RunConfig, data: PreferenceData, rewards: RewardMatrix) -> 
         data = replace(data, first=first, second=second, labels=labels)
     holes = np.isnan(data.labels)
     return replace(data, labels=np.where(holes, label_from_rewards(data.margins), data.labels))
-
-
-def _fingerprint(path: str) -> dict[str, Any]:
-    import hashlib
-    from pathlib import Path
-
-    file = Path(path)
-    if not file.is_file():
-        return {"path": path}  # a folder or hub id: named, not hashed
-    with file.open("rb") as content:
-        return {"path": path, "sha256": hashlib.file_digest(content, "sha256").hexdigest()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from paretune.core.record import PreferenceData, prompt_key
 from paretune.core.rewards import Normalizer, RewardMatrix
 from paretune.errors import ConfigError, DataError
 from paretune.pipeline.config import RewardConfig, RunConfig, TrainedReward
+from paretune.pipeline.fingerprint import file_digest, model_identity
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
 from paretune.pipeline.records import TEST, TRAIN, labelled, read_part
 from paretune.pipeline.worlds import world_of
@@ -91,7 +93,8 @@ def rewards_stage(
                 role: {name: r.model_dump() for name, r in rewards.items()}
                 for role, rewards in kinds.items()
             },
-            "functions": _function_hashes(kinds),
+            # Files and models may change under the same name; their content is what counts.
+            "content": _contents(kinds),
             "base": base_identity if is_trained else None,
             "seed": config.seed,
         },
@@ -215,8 +218,9 @@ def _train_model(
     # Judges start from another head than rewards: they must not share their mistakes.
     seed = config.seed + 1 + int(hashlib.sha256(home.name.encode()).hexdigest()[:4], 16)
     model = new_reward_model(base, int(pad), seed)
+    settings = replace(trained.train, seed=trained.train.seed + config.seed)
     train_reward_model(
-        model, train_pairs, int(pad), trained.train, home.parent,
+        model, train_pairs, int(pad), settings, home.parent,
         lambda step, steps, _: progress and progress(f"reward model {home.name}", step, steps),
     )  # fmt: skip
     home.mkdir(parents=True)
@@ -281,12 +285,15 @@ def _score(
     return np.stack(columns, axis=1)
 
 
-def _function_hashes(kinds: Mapping[Role, Mapping[str, RewardConfig]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _contents(kinds: Mapping[Role, Mapping[str, RewardConfig]]) -> dict[str, Any]:
+    from paretune.scoring.files import model_folder
+
+    found: dict[str, Any] = {}
     for rewards in kinds.values():
-        for reward in rewards.values():
+        for name, reward in rewards.items():
             if reward.function:
-                path = Path(reward.function.rpartition(":")[0])
-                if path.is_file():
-                    found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+                file = Path(reward.function.rpartition(":")[0])
+                found[str(file)] = file_digest(file)
+            elif reward.model:
+                found[reward.model] = model_identity(str(model_folder(name, reward.model)))
     return found

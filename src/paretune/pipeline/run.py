@@ -26,10 +26,11 @@ from paretune.errors import ConfigError, InputError, Interrupted, RunError
 from paretune.pipeline.base import base_of
 from paretune.pipeline.card import model_card
 from paretune.pipeline.checking import preflight
-from paretune.pipeline.comparisons import base_identity, comparisons_stage, read_materials
+from paretune.pipeline.comparisons import comparisons_stage, read_materials
 from paretune.pipeline.config import RunConfig, parse_config
+from paretune.pipeline.fingerprint import model_identity
 from paretune.pipeline.folder import RunFolder, Sealed, locked, read_json, write_json, write_text
-from paretune.pipeline.measuring import FRONT, measure_run
+from paretune.pipeline.measuring import FRONT, box_of, measure_run
 from paretune.pipeline.pool import Outcome, Watch, default_workers, run_tasks
 from paretune.pipeline.records import read_test_prompts, records_stage
 from paretune.pipeline.rewards import rewards_stage
@@ -130,7 +131,7 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     records = records_stage(config, run)
     voice.say(_account(records))
     base = base_of(config, run, voice.step)
-    identity = base_identity(base)
+    identity = model_identity(base)
     voice.say(f"base: {base}")
     rewards = rewards_stage(config, run, base, identity, (records,), voice.step)
     _say_accuracy(rewards, voice)
@@ -147,6 +148,7 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     _write_facts(config, run)
     if until == "data":
         return Finished(run, None, {})
+    box_of(config, run)  # a reward that never varies is refused before anything is trained
     check_rows(plans, read_materials(config, run, base).job_data.data, config.seed)
     if until == "train":
         tasks = [t for plan in plans for t in plan.policies]

@@ -201,21 +201,36 @@ def check_rows(plans: Sequence[MethodPlan], data: PreferenceData, seed: int) -> 
     Raises:
         InputError: naming the job, if its rule refuses the data or leaves nothing.
     """
-    pool, keys = pool_of(data), comparison_keys(data.n_comparisons, seed)
     for plan in plans:
         for task in plan.policies:
-            if not isinstance(task, TrainTask) or isinstance(task.job.source, Replies):
-                continue
-            try:
-                if task.job.kind == "sft":
-                    taken = len(task.job.rows(pool))  # type: ignore[call-arg, arg-type]
-                else:
-                    order = task.job.rows(data.labels, keys)  # type: ignore[call-arg, arg-type]
-                    taken = len(order.index)  # type: ignore[union-attr]
-            except InputError as error:
-                raise InputError(f"{task.id}: {error}") from error
-            if not taken:
-                raise InputError(
-                    f"{task.id}: found no row that it could learn from among {len(data.texts)} "
-                    f"responses and {data.n_comparisons} comparisons"
-                )
+            if isinstance(task, TrainTask):
+                check_job(task.id, task.job, data, task.settings.seed + seed)
+
+
+def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> None:
+    """Ask one job which rows it would take; jobs that learn from replies are left alone.
+
+    Args:
+        name: what the message calls the job.
+        job: of a plan.
+        data: the run's training records, rewarded and labelled.
+        seed: of the job's training.
+
+    Raises:
+        InputError: if its rule refuses the data or leaves nothing.
+    """
+    if isinstance(job.source, Replies):
+        return
+    try:
+        if job.kind == "sft":
+            taken = len(job.rows(pool_of(data)))  # type: ignore[call-arg, arg-type]
+        else:
+            keys = comparison_keys(data.n_comparisons, seed)
+            taken = len(job.rows(data.labels, keys).index)  # type: ignore[call-arg, arg-type, union-attr]
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    if not taken:
+        raise InputError(
+            f"{name}: found no row that it could learn from among {len(data.texts)} "
+            f"responses and {data.n_comparisons} comparisons"
+        )
