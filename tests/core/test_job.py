@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from paretune.core.job import BASE, Replies, TrainingJob, order_jobs
+from paretune.core.job import BASE, Pool, Replies, TrainingJob, order_jobs
+from paretune.core.record import PreferenceData, Record, Response
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
 from paretune.functional.select import select_all
@@ -38,3 +40,15 @@ def test_waves() -> None:
 def test_refuses_plans_that_cannot_run(jobs: list[TrainingJob], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         order_jobs(jobs)
+
+
+def test_the_pool_of_a_data_set_numbers_equal_texts_alike() -> None:
+    records = [
+        Record("p", (Response("a", {"x": 1.0}), Response("b"))),
+        Record("q", (Response("a", {"x": 0.5}),)),
+    ]
+    pool = Pool.of(PreferenceData.from_records(records, ("x",)))
+    assert pool.text_of.tolist() == [0, 1, 0]
+    assert pool.prompt_of.tolist() == [0, 0, 1]
+    assert pool.rewards[[0, 2], 0].tolist() == [1.0, 0.5]
+    assert np.isnan(pool.rewards[1, 0])

@@ -20,6 +20,7 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 
+from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
 
@@ -41,6 +42,13 @@ class Pool:
     rewards: npt.NDArray[np.float64]
     prompt_of: npt.NDArray[np.int64]
     text_of: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, data: PreferenceData) -> Pool:
+        """The pool of a data set: its responses in their order."""
+        numbers: dict[str, int] = {}
+        text_of = [numbers.setdefault(text, len(numbers)) for text in data.texts]
+        return cls(data.rewards.values, data.prompt_of, np.asarray(text_of, dtype=np.int64))
 
 
 @final

@@ -13,7 +13,7 @@ import torch
 
 from paretune.core.job import Pool, TrainingJob
 from paretune.core.tradeoff import TradeOff
-from paretune.engines.lm.jobs import JobData, pool_of, train_job
+from paretune.engines.lm.jobs import JobData, train_job
 from paretune.engines.lm.models import add_adapter, load_policy, save_policy
 from paretune.engines.lm.reference import reference_logps
 from paretune.engines.lm.settings import LoraSettings, TrainSettings
@@ -240,12 +240,6 @@ class TestLora:
         )
         assert are_equal(first, again)
         assert not are_equal(first, other)
-
-
-def test_the_pool_numbers_equal_texts_alike(lab: Any) -> None:
-    data = lab.preferences(3)
-    twice = replace(data, texts=(*data.texts[:4], data.texts[0], data.texts[1]))
-    assert pool_of(twice).text_of.tolist() == [0, 1, 2, 3, 0, 1]
 
 
 def test_steps_follow_epochs_and_processes() -> None:

@@ -18,6 +18,10 @@ import torch
 from torch import Tensor
 
 from paretune.engines.lm.encode import Encoded
+from paretune.functional.draws import hash_keys
+
+# Names of what is drawn: no two purposes share a draw.
+_ROWS, _ORDER = 1, 2
 
 _WINDOW = 32
 """Batches of one length-sorting window: short rows meet short rows, and order stays random."""
@@ -126,25 +130,6 @@ def row_lengths(data: Encoded, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.in
     return lengths
 
 
-def hash_keys(seed: int, *streams: int | npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """Random 64-bit keys from (seed, numbers): the same on every machine and in any order.
-
-    Draws that come from such keys need no generator state, so a resumed run repeats them.
-    """
-    with np.errstate(over="ignore"):
-        key = np.asarray(np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
-        for stream in streams:
-            key = _mix(key + np.uint64(0x9E3779B97F4A7C15) + np.asarray(stream).astype(np.uint64))
-    return np.atleast_1d(key)
-
-
-def _mix(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    # Finalizer of splitmix64 (Steele, Lea and Flood 2014): every input bit changes every output.
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)))
-
-
 def batch_schedule(
     lengths: npt.NDArray[np.int64], batch_size: int, steps: int, seed: int
 ) -> list[npt.NDArray[np.int64]]:
@@ -164,7 +149,7 @@ def batch_schedule(
     rows = np.arange(len(lengths))
     epoch = 0
     while len(plan) < steps:
-        order = rows[np.argsort(hash_keys(seed, 1, epoch, rows), kind="stable")]
+        order = rows[np.argsort(hash_keys(seed, _ROWS, epoch, rows), kind="stable")]
         batches: list[npt.NDArray[np.int64]] = []
         for start in range(0, len(order), batch_size * _WINDOW):
             window = order[start : start + batch_size * _WINDOW]
@@ -173,7 +158,7 @@ def batch_schedule(
             short, full = np.split(window, [len(window) % batch_size])
             full = full[np.argsort(lengths[full], kind="stable")]
             batches += [part for part in (short, *full.reshape(-1, batch_size)) if len(part)]
-        shuffle = np.argsort(hash_keys(seed, 2, epoch, np.arange(len(batches))), kind="stable")
+        shuffle = np.argsort(hash_keys(seed, _ORDER, epoch, np.arange(len(batches))), kind="stable")
         plan += [batches[i] for i in shuffle]
         epoch += 1
     return plan[:steps]

@@ -17,11 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from paretune.engines.lm.batches import hash_keys
 from paretune.engines.lm.cache import roomy_cache
 from paretune.engines.lm.encode import Ragged
 from paretune.engines.lm.forward import autocast
 from paretune.errors import ConfigError
+from paretune.functional.draws import hash_keys
+
+_REPLIES = 4
+"""Names the draws of replies."""
 
 _FINISHED_SHARE = 0.15
 """Rows are dropped once this share of a batch is finished; dropping copies the cache."""
@@ -94,7 +97,10 @@ def generate(
     with autocast(next(model.parameters()).device, dtype):
         for batch, draw in _batches(prompts, draws, decoding.rows):
             keys = hash_keys(
-                decoding.seed, 4, np.repeat(numbers[batch], len(draw)), np.tile(draw, len(batch))
+                decoding.seed,
+                _REPLIES,
+                np.repeat(numbers[batch], len(draw)),
+                np.tile(draw, len(batch)),
             )
             tokens = _decode_batch(
                 model, [prompts[int(s)] for s in batch], keys, eos_id, pad_id, decoding

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from paretune.core.job import PairOrder, Pool, TrainingJob
 from paretune.core.record import PreferenceData
-from paretune.engines.lm.batches import batch_schedule, hash_keys, row_lengths
+from paretune.engines.lm.batches import batch_schedule, row_lengths
 from paretune.engines.lm.encode import Encoded
 from paretune.engines.lm.forward import scorer_for
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
 from paretune.errors import InputError, RunError
 from paretune.functional.losses import PairBatch
+from paretune.functional.pairing import comparison_keys
 
 
 @final
@@ -129,7 +130,7 @@ class _Work:
 
 
 def _sft(job: TrainingJob, inputs: JobData) -> _Work:
-    rows = np.asarray(job.rows(pool_of(inputs.data)), dtype=np.int64)  # type: ignore[call-arg]
+    rows = np.asarray(job.rows(Pool.of(inputs.data)), dtype=np.int64)  # type: ignore[call-arg]
 
     def loss(scorer: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         packed = batch["rows"]
@@ -144,7 +145,7 @@ def _pairwise(job: TrainingJob, inputs: JobData, seed: int) -> _Work:
     data = inputs.data
     if job.loss is None:
         raise InputError(f"job {job.id}: a pairwise job needs a loss")
-    keys = hash_keys(seed, 3, np.arange(data.n_comparisons))
+    keys = comparison_keys(data.n_comparisons, seed)
     order: PairOrder = job.rows(data.labels, keys)  # type: ignore[call-arg, assignment]
     first, second = data.first[order.index], data.second[order.index]
     flipped = order.flipped
@@ -178,10 +179,3 @@ def _pair_metrics(pairs: PairBatch, objectives: list[tuple[int, str]]) -> dict[s
     # 0 / 0 = NaN where the batch has no labelled pair: nothing to say.
     shares = (agrees & is_labelled).sum(0) / is_labelled.sum(0)
     return {"margin": margin.mean()} | {f"accuracy/{n}": shares[i] for i, n in objectives}
-
-
-def pool_of(data: PreferenceData) -> Pool:
-    """What a row rule may look at."""
-    numbers: dict[str, int] = {}
-    text_of = np.asarray([numbers.setdefault(t, len(numbers)) for t in data.texts], dtype=np.int64)
-    return Pool(data.rewards.values, data.prompt_of, text_of)
