@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from paretune.core.description import describe
-from paretune.core.job import BASE, Replies, TrainingJob, order_jobs
+from paretune.core.job import BASE, Pool, Replies, TrainingJob, order_jobs
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
-from paretune.engines.lm.jobs import pool_of
 from paretune.errors import InputError
 from paretune.functional.pairing import comparison_keys
 from paretune.pipeline.config import MethodConfig, RunConfig
@@ -223,7 +222,7 @@ def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> N
         return
     try:
         if job.kind == "sft":
-            taken = len(job.rows(pool_of(data)))  # type: ignore[call-arg, arg-type]
+            taken = len(job.rows(Pool.of(data)))  # type: ignore[call-arg, arg-type]
         else:
             keys = comparison_keys(data.n_comparisons, seed)
             taken = len(job.rows(data.labels, keys).index)  # type: ignore[call-arg, arg-type, union-attr]
