@@ -174,3 +174,11 @@ def test_files_are_found_beside_the_configuration_and_overrides_where_they_were_
     monkeypatch.chdir(tmp_path)
     typed = load_config(home / "run.yaml", ["data.path=rows.jsonl"])
     assert typed.data.path == "rows.jsonl"
+
+
+def test_all_methods_share_one_base():
+    own = [{"method": "dpo", "train": {"lora": {"quantize": "4bit"}}}]
+    with pytest.raises(ConfigError, match="share one base"):
+        parse_config(changed(methods=own))
+    assert parse_config(changed(train={"lora": {"quantize": "4bit"}})).quantize == "4bit"
+    assert parse_config(GOOD).quantize == "none"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from paretune.errors import ConfigError, DataError, InputError
+from paretune.pipeline.checking import check_run
 from paretune.pipeline.config import parse_config
 from paretune.pipeline.folder import Sealed, read_json
 from paretune.pipeline.rewards import read_normalizer, read_rewards
@@ -146,3 +147,23 @@ def test_too_few_rows_to_split_is_refused(tmp_path):
     rewards = {n: {"function": f"{tmp_path / 'mine.py'}:f"} for n in ("long", "short")}
     with pytest.raises(DataError, match="prompt"):
         execute(config(tmp_path, data={"path": one}, rewards=rewards), tmp_path / "runs" / "files")
+
+
+def test_check_counts_the_conflicts_of_reward_functions(tmp_path):
+    code = "def long(prompt: str, response: str) -> float:\n    return len(response.split())\n\n\n"
+    code += "def short(prompt: str, response: str) -> float:\n    return -len(response.split())\n"
+    (tmp_path / "mine.py").write_text(code)
+    rows = [
+        {"prompt": r["prompt"], "responses": [{"text": r["response_a"]}, {"text": r["response_b"]}]}
+        for r in pairs(40)
+    ]
+    summary, _ = check_run(
+        config(
+            tmp_path,
+            data={"path": write(tmp_path / "records.jsonl", rows), "plain_prompts": True},
+            rewards={n: {"function": f"{tmp_path / 'mine.py'}:{n}"} for n in ("long", "short")},
+        )
+    )
+    text = summary.to_markdown()
+    assert "100.0 % conflict" in text
+    assert "no label or score" not in text

@@ -27,6 +27,9 @@ def quickstart(
     on two cores.
     """
     prepare()
+    import json as json_
+
+    from paretune.core.results import to_json
     from paretune.pipeline.config import parse_config
     from paretune.pipeline.run import execute, load_result
     from paretune.reporting.figure import write_figure
@@ -42,8 +45,11 @@ def quickstart(
     folder = runs / "quickstart"
     picture = write_figure(results, folder / "front.png")
     page = write_report(results, folder / "report.html", command="paretune quickstart")
+    if json:
+        print(json_.dumps([to_json(result) for result in results], ensure_ascii=False))
     for one in finished:
-        show_result(one, json)
+        if not json:
+            show_result(one, as_json=False)
         say_failures(one.failed)
     if not json:
         print(f"\nresult: {relative(page)}  (the fronts as a picture: {relative(picture)})")

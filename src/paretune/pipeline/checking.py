@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from paretune.pipeline.base import require_base, require_text
 from paretune.pipeline.comparisons import new_encoder
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.records import labelled, read_run, split_run
-from paretune.pipeline.rewards import check_scorers, reward_configs
+from paretune.pipeline.rewards import check_scorers, function_scorers, reward_configs
 from paretune.pipeline.sweep import check_job
 from paretune.pipeline.worlds import world_of
+from paretune.scoring.score import score_responses
 
 
 def check_run(config: RunConfig) -> tuple[DataSummary, list[str]]:
@@ -41,6 +43,7 @@ def check_run(config: RunConfig) -> tuple[DataSummary, list[str]]:
     preflight(config)
     if world is None:
         split_run(config, result)
+        result = _with_functions(config, result)
     data = PreferenceData.from_records(result.records, config.objectives)
     notes = _base_notes(config)
     _check_prompts(config, data)
@@ -53,6 +56,29 @@ def check_run(config: RunConfig) -> tuple[DataSummary, list[str]]:
     n_points = sum(len(config.tradeoffs_of(m)) for m in config.methods)
     notes.append(f"the run trains {n_policies} policies and evaluates {n_points} points")
     return summarize(result, config.axes), notes
+
+
+def _with_functions(config: RunConfig, result: ReadResult) -> ReadResult:
+    """The records with the scores of reward functions, which are cheap; models are not run."""
+    made = function_scorers(config)
+    if not made:
+        return result
+    prompts = [record.prompt for record in result.records for _ in record.responses]
+    texts = [response.text for record in result.records for response in record.responses]
+    rows = iter(score_responses(prompts, texts, made).tolist())
+    records = tuple(
+        replace(
+            record,
+            responses=tuple(
+                replace(r, scores={**r.scores, **dict(zip(made, next(rows), strict=True))})
+                for r in record.responses
+            ),
+        )
+        for record in result.records
+    )
+    # The reader knows only what the files hold; the functions have filled that gap.
+    warnings = tuple(w for w in result.warnings if "has no label or score" not in w)
+    return replace(result, records=records, warnings=warnings)
 
 
 def preflight(config: RunConfig) -> None:

@@ -59,6 +59,7 @@ def comparisons_stage(
             "max_prompt_tokens": train.max_prompt_tokens,
             "max_response_tokens": train.max_response_tokens,
             "plain_prompts": config.data.plain_prompts,
+            "quantize": config.quantize,
             "pairs_per_prompt": config.data.pairs_per_prompt,
         },
     )
@@ -77,7 +78,7 @@ def comparisons_stage(
         encoder = new_encoder(config, base)
         encoded = encoder.encode(data.prompts, data.texts, data.prompt_of)
         compared = np.unique(np.concatenate([data.first, data.second]))
-        model = load_base(base)
+        model = load_base(base, is_frozen=bool(config.train.lora), quantize=config.quantize)
         logps = reference_logps(model, encoded, compared, encoder.pad_id)
         np.savez(
             folder / _FILE,

@@ -242,6 +242,11 @@ class RunConfig(_Strict):
         """Trade-offs of every method that names no others, in order."""
         return self._as_tradeoffs(self.tradeoffs)
 
+    @property
+    def quantize(self) -> str:
+        """How the frozen base of adapters is loaded, the same for all methods and the reference."""
+        return self.train.lora.quantize if self.train.lora else "none"
+
     def tradeoffs_of(self, method: MethodConfig) -> list[TradeOff]:
         """Trade-offs a method is trained and evaluated for, in order."""
         return self._as_tradeoffs(self.tradeoffs if method.tradeoffs is None else method.tradeoffs)

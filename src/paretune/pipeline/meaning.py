@@ -66,6 +66,12 @@ def _of_method(config: RunConfig, method: MethodConfig, key: Key) -> Iterator[tu
         )
     elif problem := _problem(lambda: config.train_of(method)):
         yield (*key, "train"), problem
+    elif (lora := config.train_of(method).lora) and lora.quantize not in ("none", config.quantize):
+        yield (
+            (*key, "train"),
+            f"found lora.quantize {lora.quantize}, expected it below the run's own train: the "
+            "reference and every method share one base",
+        )
     if method.tradeoffs is not None and (
         problem := _problem(lambda: _distinct(config.tradeoffs_of(method)))
     ):

@@ -48,8 +48,14 @@ def policy_folder(policies: Path, policy: str) -> Path | None:
     return None if policy == BASE else policies / policy
 
 
-def load_steered(steering: Steering, policies: Path, base: str) -> Any:
+def load_steered(steering: Steering, policies: Path, base: str, quantize: str = "none") -> Any:
     """The model that answers: one policy, or several merged.
+
+    Args:
+        steering: which policies.
+        policies: folder of the method's policies.
+        base: path or hub id of the base.
+        quantize: how a frozen base is loaded.
 
     Raises:
         ConfigError: for a kind of steering that no single model can do.
@@ -61,10 +67,13 @@ def load_steered(steering: Steering, policies: Path, base: str) -> Any:
     if steering.kind == "merge":
         if any(f is None for f in folders):
             raise ConfigError("steering: merging with the base itself is not defined")
-        return merge_policies([f for f in folders if f is not None], steering.weights, base)
+        experts = [f for f in folders if f is not None]
+        return merge_policies(experts, steering.weights, base, quantize)
     if steering.kind == "mix":
         raise ConfigError("steering: mixing at decoding is not offered by this engine yet")
-    return load_base(base) if folders[0] is None else load_policy(folders[0], base)
+    if folders[0] is None:
+        return load_base(base, is_frozen=True, quantize=quantize)
+    return load_policy(folders[0], base, quantize=quantize)
 
 
 def draw(

@@ -74,6 +74,12 @@ def check_scorers(config: RunConfig) -> None:
                 _scorer(name, reward, Path())
 
 
+def function_scorers(config: RunConfig) -> dict[str, Scorer]:
+    """The rewards that are plain functions, ready to use."""
+    rewards = reward_configs(config, "rewards")
+    return {n: _scorer(n, r, Path()) for n, r in rewards.items() if r.function}
+
+
 def rewards_stage(
     config: RunConfig,
     run: RunFolder,

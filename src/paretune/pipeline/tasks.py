@@ -155,7 +155,9 @@ class RoundTask:
         )  # fmt: skip
         steering = Steering("pick", (self.job_id,), (1.0,), _any_tradeoff(place))
         with self.sealed.writing() as (folder, facts):
-            model = load_steered(steering, self.sealed.path.parent, place.base)
+            model = load_steered(
+                steering, self.sealed.path.parent, place.base, place.config.quantize
+            )
             drawn = draw(
                 model, here.encoder, prompts, steering, decoding, source.per_prompt,
                 progress=progress,
@@ -200,7 +202,7 @@ class ReplyTask:
             return candidate_utility(steering, read_normalizer(config, place.run), rewards)
 
         with self.sealed.writing() as (folder, facts):
-            model = load_steered(steering, self.policies, place.base)
+            model = load_steered(steering, self.policies, place.base, config.quantize)
             drawn = draw(
                 model, here.encoder, prompts, steering, decoding, config.evaluate.draws, rate,
                 progress,
@@ -267,10 +269,11 @@ def _start_model(place: Place, method: str, job: TrainingJob, settings: TrainSet
     from paretune.engines.lm.models import add_adapter, load_base, load_policy
 
     if job.start != BASE:
-        return load_policy(place.run.policy(method, job.start), place.base, train=True)
+        start = place.run.policy(method, job.start)
+        return load_policy(start, place.base, train=True, quantize=place.config.quantize)
     if settings.lora is None:
         return load_base(place.base)
-    model = load_base(place.base, quantize=settings.lora.quantize)
+    model = load_base(place.base, is_frozen=True, quantize=place.config.quantize)
     return add_adapter(model, settings.lora, settings.seed)
 
 

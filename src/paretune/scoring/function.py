@@ -156,7 +156,7 @@ def _load(file: Path, source: bytes) -> ModuleType:
     sys.modules[name] = module
     try:
         _Source(file, source).exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(
             f"reward file {file}: {type(error).__name__}: {error}, expected a file that runs"

@@ -26,25 +26,26 @@ def two_pairs() -> Encoded:
 
 def test_a_pair_is_one_row(two_pairs: Encoded) -> None:
     rows = pack_rows(two_pairs, [[0, 1], [2, 3]], PAD)
-    assert rows.input_ids.tolist() == [[11, 12, 21, 22, 23], [13, 24, 25, 26, 27]]
+    # The last token of a response (22, 23, 24, 27) is predicted and never read.
+    assert rows.input_ids.tolist() == [[11, 12, 21], [13, 25, 26]]
     # The second response goes on from the end of the prompt, as if the first were not there.
-    assert rows.position_ids.tolist() == [[0, 1, 2, 3, 2], [0, 1, 1, 2, 3]]
+    assert rows.position_ids.tolist() == [[0, 1, 2], [0, 1, 2]]
     assert rows.segment is not None
-    assert rows.segment.tolist() == [[0, 0, 1, 1, 2], [0, 1, 2, 2, 2]]
-    assert rows.lengths.tolist() == [5, 5]
+    assert rows.segment.tolist() == [[0, 0, 1], [0, 2, 2]]
+    assert rows.lengths.tolist() == [3, 3]
     # Both first tokens are predicted by the prompt's last position, the others by the one before.
-    assert rows.predicts.tolist() == [1, 2, 1, 5, 5, 7, 8]
+    assert rows.predicts.tolist() == [1, 2, 1, 3, 3, 4, 5]
     assert rows.targets.tolist() == [21, 22, 23, 24, 25, 26, 27]
     assert rows.response.tolist() == [0, 0, 1, 2, 3, 3, 3]
     assert rows.tokens.tolist() == [2, 1, 1, 3]
 
 
 def test_single_responses_are_padded_on_the_right(two_pairs: Encoded) -> None:
-    rows = pack_rows(two_pairs, np.array([[3], [1], [2]]), PAD)
-    assert rows.input_ids.tolist() == [[13, 25, 26, 27], [11, 12, 23, 0], [13, 24, 0, 0]]
+    rows = pack_rows(two_pairs, np.array([[3], [0], [2]]), PAD)
+    assert rows.input_ids.tolist() == [[13, 25, 26], [11, 12, 21], [13, 0, 0]]
     assert rows.segment is None
-    assert rows.lengths.tolist() == [4, 3, 2]
-    assert rows.predicts.tolist() == [0, 1, 2, 5, 8]
+    assert rows.lengths.tolist() == [3, 3, 1]
+    assert rows.predicts.tolist() == [0, 1, 2, 4, 5, 6]
 
 
 def test_rows_move_to_a_device_once(two_pairs: Encoded) -> None:

@@ -35,7 +35,7 @@ class PackedRows:
     Args:
         input_ids: ``(B, T)`` int64.
         position_ids: ``(B, T)`` int64; each response continues the prompt's positions.
-        lengths: ``(B,)`` int64 tokens of each row; padding is on the right.
+        lengths: ``(B,)`` int64 places used in each row; padding is on the right.
         segment: ``(B, T)`` int16: 0 = prompt, k = response k (from 1), -1 = padding. A position
             may look back at its prompt and at its own segment. ``None`` for K = 1, where plain
             causal attention is the same.
@@ -71,7 +71,7 @@ def pack_rows(
     """Rows of responses as one padded batch.
 
     Args:
-        data: the encoded data set.
+        data: the encoded data set; every response has at least one token.
         rows: B lists of K response numbers; the responses of a list share their prompt.
         pad_id: fills short rows.
     """
@@ -80,9 +80,11 @@ def pack_rows(
     prompt = data.prompt_of[table[:, 0]]
     prompt_lengths = data.prompts.lengths[prompt]
     reply_lengths = data.responses.lengths[table]
-    # Column where each response starts: the prompt, then the responses before it.
-    starts = prompt_lengths[:, None] + np.cumsum(reply_lengths, axis=1) - reply_lengths
-    lengths = prompt_lengths + reply_lengths.sum(axis=1)
+    # Nothing is predicted from the last token of a response, so it is a target only: n tokens
+    # need n - 1 places in the row. The first one is predicted by the end of the prompt.
+    places = reply_lengths - 1
+    starts = prompt_lengths[:, None] + np.cumsum(places, axis=1) - places
+    lengths = prompt_lengths + places.sum(axis=1)
     width = int(lengths.max())
     ids = np.full((n_rows, width), pad_id, dtype=np.int64)
     positions = np.zeros((n_rows, width), dtype=np.int64)
@@ -97,18 +99,20 @@ def pack_rows(
     row = response // n_responses
     column = starts.ravel()[response] + within
     targets = data.responses.ids[data.responses.offsets[table.ravel()][response] + within]
-    ids[row, column] = targets
-    positions[row, column] = prompt_lengths[row] + within
-    segment[row, column] = response % n_responses + 1
-    # The first token of every response is predicted by the end of the prompt.
+    targets = targets.astype(np.int64)
     predicts = row * width + np.where(within == 0, prompt_lengths[row], column) - 1
+    is_read = within < places.ravel()[response]
+    row, column, place = row[is_read], column[is_read], response[is_read]
+    ids[row, column] = targets[is_read]
+    positions[row, column] = prompt_lengths[row] + within[is_read]
+    segment[row, column] = place % n_responses + 1
     return PackedRows(
         torch.from_numpy(ids),
         torch.from_numpy(positions),
         torch.from_numpy(lengths),
         torch.from_numpy(segment) if n_responses > 1 else None,
         torch.from_numpy(predicts),
-        torch.from_numpy(targets.astype(np.int64)),
+        torch.from_numpy(targets),
         torch.from_numpy(response),
         torch.from_numpy(reply_lengths.ravel().astype(np.float32)),
     )
@@ -123,7 +127,7 @@ def _ragged_range(
 
 
 def row_lengths(data: Encoded, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """``(B,)`` tokens of each packed row; ``rows`` is ``(B, K)`` response numbers."""
+    """``(B,)`` tokens of each row, targets included; ``rows`` is ``(B, K)`` response numbers."""
     lengths: npt.NDArray[np.int64] = data.prompts.lengths[
         data.prompt_of[rows[:, 0]]
     ] + data.responses.lengths[rows].sum(1)

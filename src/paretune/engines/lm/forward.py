@@ -148,11 +148,11 @@ def additive_mask(rows: PackedRows) -> Tensor | None:
         return None
     width, device = rows.segment.shape[1], rows.segment.device
     looker, seen = rows.segment[:, :, None], rows.segment[:, None, :]
-    causal = torch.ones((width, width), dtype=torch.bool, device=device).tril()
+    is_hidden = (looker != seen).logical_and_(seen != 0)
+    is_hidden |= torch.ones((width, width), dtype=torch.bool, device=device).triu_(1)
     # bfloat16's own minimum: float32's becomes -inf under autocast, and -inf - -inf is NaN.
     low = torch.finfo(torch.bfloat16).min
-    mask = torch.zeros((len(rows.segment), width, width), device=device)
-    return mask.masked_fill_(~(causal & ((looker == seen) | (seen == 0))), low)[:, None]
+    return torch.zeros(is_hidden.shape, device=device).masked_fill_(is_hidden, low)[:, None]
 
 
 @torch.no_grad()

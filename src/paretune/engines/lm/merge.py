@@ -18,7 +18,10 @@ from paretune.functional.mixing import average_parameters
 
 
 def merge_policies(
-    folders: Sequence[Path], weights: Sequence[float], base: str | os.PathLike[str]
+    folders: Sequence[Path],
+    weights: Sequence[float],
+    base: str | os.PathLike[str],
+    quantize: str = "none",
 ) -> Any:
     """The policy whose update is the weighted sum of several policies' updates.
 
@@ -26,6 +29,7 @@ def merge_policies(
         folders: policies trained from the same base, all adapters or all full models.
         weights: one number a policy, summing to 1.
         base: the base of the adapters.
+        quantize: how the base was loaded when the adapters were trained.
 
     Returns:
         A model in evaluation mode.
@@ -35,7 +39,7 @@ def merge_policies(
     """
     is_adapter = [(f / "adapter_config.json").exists() for f in folders]
     if all(is_adapter):
-        return _merge_adapters(folders, weights, base)
+        return _merge_adapters(folders, weights, base, quantize)
     if any(is_adapter):
         raise ConfigError(f"merge: found adapters and full models together in {list(folders)}")
     models = [load_base(folder) for folder in folders]
@@ -46,7 +50,10 @@ def merge_policies(
 
 
 def _merge_adapters(
-    folders: Sequence[Path], weights: Sequence[float], base: str | os.PathLike[str]
+    folders: Sequence[Path],
+    weights: Sequence[float],
+    base: str | os.PathLike[str],
+    quantize: str,
 ) -> Any:
     from peft import PeftConfig, PeftModel
 
@@ -57,7 +64,8 @@ def _merge_adapters(
             raise ConfigError(f"{folder}: found {flaw}, expected plain LoRA: its sum is exact")
     names = [f"policy{i}" for i in range(len(folders))]
     with quiet_peft():
-        model = PeftModel.from_pretrained(load_base(base), str(folders[0]), adapter_name=names[0])
+        frozen = load_base(base, is_frozen=True, quantize=quantize)
+        model = PeftModel.from_pretrained(frozen, str(folders[0]), adapter_name=names[0])
         for name, folder in zip(names[1:], folders[1:], strict=True):
             model.load_adapter(str(folder), adapter_name=name)
     used = [(n, float(w)) for n, w in zip(names, weights, strict=True) if w != 0]

@@ -24,6 +24,8 @@ from paretune.engines.lm.forward import fast_dtype, set_matmul_precision
 from paretune.engines.lm.settings import LoraSettings
 from paretune.errors import InputError
 
+_FULL = torch.float32
+
 # transformers draws a bar for every small file it reads or writes, also where nobody watches.
 disable_progress_bar()
 
@@ -49,13 +51,18 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
 
 
 def load_base(
-    folder: str | os.PathLike[str], *, quantize: str = "none", device: torch.device | None = None
+    folder: str | os.PathLike[str],
+    *,
+    is_frozen: bool = False,
+    quantize: str = "none",
+    device: torch.device | None = None,
 ) -> PreTrainedModel:
     """A causal language model from a local folder or hub id, weights in safetensors only.
 
     Args:
         folder: local folder, or hub id.
-        quantize: ``none`` or ``4bit`` (CUDA and bitsandbytes needed).
+        is_frozen: no parameter of it will train (adapters do, or nothing does).
+        quantize: of a frozen base: ``none`` or ``4bit`` (CUDA and bitsandbytes needed).
         device: where to put it; ``None`` = :func:`pick_device`.
 
     Raises:
@@ -67,7 +74,8 @@ def load_base(
     if quantize == "4bit":
         options |= _four_bits(device)
     else:
-        options["dtype"] = torch.float32
+        # Parameters that train need float32; a frozen base on a GPU is only multiplied with.
+        options["dtype"] = fast_dtype(device) if is_frozen and device.type == "cuda" else _FULL
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -126,8 +134,16 @@ def quiet_peft() -> Iterator[None]:
         yield
 
 
-def load_policy(folder: Path, base: str | os.PathLike[str], *, train: bool = False) -> Any:
+def load_policy(
+    folder: Path, base: str | os.PathLike[str], *, train: bool = False, quantize: str = "none"
+) -> Any:
     """A trained policy: an adapter folder on its base, or a full model folder.
+
+    Args:
+        folder: of the policy.
+        base: that adapters belong to.
+        train: whether the policy goes on training.
+        quantize: how the base was loaded when the adapters were trained.
 
     Raises:
         InputError: if the folder holds neither.
@@ -135,11 +151,11 @@ def load_policy(folder: Path, base: str | os.PathLike[str], *, train: bool = Fal
     if (folder / "adapter_config.json").exists():
         from peft import PeftModel
 
-        model = load_base(base)
+        model = load_base(base, is_frozen=True, quantize=quantize)
         with quiet_peft():
             return PeftModel.from_pretrained(model, str(folder), is_trainable=train)
     if (folder / "config.json").exists():
-        return load_base(folder)
+        return load_base(folder, is_frozen=not train)
     raise InputError(f"{folder}: found no policy, expected adapter_config.json or config.json")
 
 
