@@ -88,7 +88,7 @@ def test_four_bits_without_a_gpu_are_refused(config, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     lora = {"lora": {"quantize": "4bit"}}
     with pytest.raises(InputError, match=r"train\.lora\.quantize: found 4bit"):
-        check_run(config(methods=[{"method": "dpo", "train": lora}]))
+        check_run(config(train=lora))
 
 
 def test_a_base_whose_tokenizer_cannot_end_a_reply_is_refused(config, tmp_path):

@@ -12,7 +12,8 @@ from paretune.pipeline.folder import RunFolder, read_json
 from paretune.pipeline.run import Voice, execute, load_result, stored_config
 
 METHODS = [
-    {"method": "sft"},
+    # 41 steps: the last one falls between two log lines.
+    {"method": "sft", "train": {"steps": 41, "batch_size": 2}},
     {"method": "best_of_n", "n": 2, "tradeoffs": {"grid": 1}},
     {"method": "rewarded_soups", "train": {"lora": {"rank": 2, "alpha": 4}}},
     {"method": "dpo", "labels": "mixed", "tradeoffs": [{"helpful": 0.3, "concise": 0.7}]},

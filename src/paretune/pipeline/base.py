@@ -156,7 +156,8 @@ def _fit(
     losses: list[float] = []
 
     def watch(step: int, steps: int, numbers: Any) -> None:
-        losses.append(numbers.get("loss", float("nan")))
+        if "loss" in numbers:
+            losses.append(numbers["loss"])
         if progress is not None:
             progress("base", step, steps)
 

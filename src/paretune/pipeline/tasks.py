@@ -113,7 +113,8 @@ class TrainTask:
             losses: list[float] = []
 
             def watch(step: int, steps: int, numbers: Any) -> None:
-                losses.append(numbers.get("loss", float("nan")))
+                if "loss" in numbers:  # the library's last log line holds totals instead
+                    losses.append(numbers["loss"])
                 place.run.log({"stage": 4, "task": self.id, "step": step, **numbers})
                 progress(step, steps)
 
