@@ -68,6 +68,13 @@ class Encoded:
     cut_prompts: int = 0
     cut_responses: int = 0
 
+    def __post_init__(self) -> None:
+        for name, part in (("prompt", self.prompts), ("response", self.responses)):
+            if len(part) and part.lengths.min() < 1:
+                raise InputError(
+                    f"{name} {int(part.lengths.argmin())}: found no token, expected at least one"
+                )
+
 
 @final
 class Encoder:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, final
@@ -11,11 +13,13 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate.utils import compile_regions
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from paretune.engines.lm.batches import PackedRows, pack_rows, row_lengths
 from paretune.engines.lm.encode import Encoded
+from paretune.errors import ConfigError
 
 _HEAD_CELLS = 1 << 27
 """Logits held at once (512 MiB in fp32); a larger batch is walked in pieces."""
@@ -35,12 +39,16 @@ class ResponseScorer(nn.Module):
         model: a Hugging Face causal language model, with or without PEFT adapters.
         is_packed: whether the fast pass is exact for the model (:func:`scorer_for` finds out);
             otherwise each response is a row of its own through the model's own forward.
+        is_compiled: run the blocks of the fast pass through ``torch.compile``.
     """
 
-    def __init__(self, model: Any, is_packed: bool) -> None:
+    def __init__(self, model: Any, is_packed: bool, is_compiled: bool = False) -> None:
         super().__init__()
         self.model = model
         self.is_packed = is_packed
+        # In a tuple: these are the model's own parameters, which must not be listed twice.
+        backbone = backbone_and_head(model)[0]
+        self._backbone = (compiled_blocks(backbone) if is_packed and is_compiled else backbone,)
 
     def pack(self, data: Encoded, rows: npt.NDArray[np.int64], pad_id: int) -> PackedRows:
         """Rows in the layout that ``forward`` wants; responses keep their order.
@@ -54,7 +62,9 @@ class ResponseScorer(nn.Module):
 
     def forward(self, rows: PackedRows) -> Tensor:
         """``(B * K,)`` float32 log-probability of each response, nats."""
-        return response_logps(self.model, rows) if self.is_packed else own_logps(self.model, rows)
+        if self.is_packed:
+            return response_logps(self.model, rows, self._backbone[0])
+        return own_logps(self.model, rows)
 
     @property
     def quantization_method(self) -> Any:
@@ -63,7 +73,11 @@ class ResponseScorer(nn.Module):
 
 
 def scorer_for(
-    model: Any, data: Encoded, rows: npt.NDArray[np.int64], pad_id: int
+    model: Any,
+    data: Encoded,
+    rows: npt.NDArray[np.int64],
+    pad_id: int,
+    is_compiled: bool = False,
 ) -> ResponseScorer:
     """The fastest exact way to score rows with a model, found by trying two of them.
 
@@ -72,6 +86,7 @@ def scorer_for(
         data: the encoded data set.
         rows: ``(B, K)`` response numbers, B >= 1.
         pad_id: fills short rows.
+        is_compiled: run the blocks through ``torch.compile``, where the fast pass is exact.
     """
     # The longest row is where a sliding window would cut, a short one where padding would leak.
     order = np.argsort(row_lengths(data, rows), kind="stable")
@@ -79,7 +94,8 @@ def scorer_for(
     was_training = model.training
     model.eval()
     try:
-        return ResponseScorer(model, is_exact(model, probe.to(next(model.parameters()).device)))
+        is_packed = is_exact(model, probe.to(next(model.parameters()).device))
+        return ResponseScorer(model, is_packed, is_compiled)
     finally:
         model.train(was_training)
 
@@ -90,7 +106,24 @@ def backbone_and_head(model: Any) -> tuple[nn.Module, nn.Module]:
     return inner.base_model, inner.get_output_embeddings()
 
 
-def response_logps(model: Any, rows: PackedRows) -> Tensor:
+def compiled_blocks(backbone: nn.Module) -> nn.Module:
+    """The backbone with its repeated blocks compiled once for all; ``backbone`` is unchanged.
+
+    Raises:
+        ConfigError: if there is no C++ compiler to do it with.
+    """
+    if next(backbone.parameters()).device.type == "cpu" and not shutil.which(
+        os.environ.get("CXX", "g++")
+    ):
+        raise ConfigError(
+            "train.compile: found no C++ compiler, expected g++ or one named by the variable CXX"
+        )
+    # Rows of every batch have another length, so shapes stay open.
+    compiled: nn.Module = compile_regions(backbone, dynamic=True)
+    return compiled
+
+
+def response_logps(model: Any, rows: PackedRows, backbone: nn.Module | None = None) -> Tensor:
     """Sum of log-probabilities of each response, in nats.
 
     Exact for models whose logits are the head applied to the backbone's last hidden state and
@@ -99,14 +132,18 @@ def response_logps(model: Any, rows: PackedRows) -> Tensor:
     Args:
         model: a Hugging Face causal language model, with or without PEFT adapters.
         rows: B rows of K responses on the model's device.
+        backbone: the model's own in another form (compiled); default as it is.
 
     Returns:
         ``(B * K,)`` float32, differentiable.
     """
-    backbone, head = backbone_and_head(model)
+    own_backbone, head = backbone_and_head(model)
     places = {} if rows.segment is None else {"position_ids": rows.position_ids}
-    hidden = backbone(
-        input_ids=rows.input_ids, attention_mask=additive_mask(rows), use_cache=False, **places
+    hidden = (backbone or own_backbone)(
+        input_ids=rows.input_ids,
+        attention_mask=additive_mask(rows, _arithmetic(model)),
+        use_cache=False,
+        **places,
     ).last_hidden_state
     states = hidden.flatten(0, 1).index_select(0, rows.predicts)
     piece = max(1, _HEAD_CELLS // head.weight.shape[0])
@@ -142,7 +179,15 @@ def _sum_by_response(rows: PackedRows, token_logps: list[Tensor]) -> Tensor:
     return values.new_zeros(len(rows.tokens)).index_add(0, rows.response, values)
 
 
-def additive_mask(rows: PackedRows) -> Tensor | None:
+def _arithmetic(model: Any) -> torch.dtype:
+    """What the backbone computes in: a fused attention takes no other type of mask."""
+    weight: Tensor = model.get_input_embeddings().weight
+    if torch.is_autocast_enabled(weight.device.type):
+        return torch.get_autocast_dtype(weight.device.type)
+    return weight.dtype
+
+
+def additive_mask(rows: PackedRows, dtype: torch.dtype = torch.float32) -> Tensor | None:
     """``(B, 1, T, T)`` float mask: 0 where a position may look, very negative elsewhere."""
     if rows.segment is None:
         return None
@@ -152,11 +197,12 @@ def additive_mask(rows: PackedRows) -> Tensor | None:
     is_hidden |= torch.ones((width, width), dtype=torch.bool, device=device).triu_(1)
     # bfloat16's own minimum: float32's becomes -inf under autocast, and -inf - -inf is NaN.
     low = torch.finfo(torch.bfloat16).min
-    return torch.zeros(is_hidden.shape, device=device).masked_fill_(is_hidden, low)[:, None]
+    mask = torch.zeros(is_hidden.shape, dtype=dtype, device=device)
+    return mask.masked_fill_(is_hidden, low)[:, None]
 
 
 @torch.no_grad()
-def is_exact(model: Any, rows: PackedRows, tolerance: float = 1e-3) -> bool:
+def is_exact(model: Any, rows: PackedRows) -> bool:
     """Whether :func:`response_logps` agrees with the model's own forward on these rows.
 
     Logits are made loud for the comparison: a model that bends them after its head (soft-capping)
@@ -165,7 +211,6 @@ def is_exact(model: Any, rows: PackedRows, tolerance: float = 1e-3) -> bool:
     Args:
         model: in evaluation mode.
         rows: a few rows.
-        tolerance: largest difference relative to 1 + |log-probability|.
     """
     try:
         with _loud_head(model, rows):
@@ -173,6 +218,8 @@ def is_exact(model: Any, rows: PackedRows, tolerance: float = 1e-3) -> bool:
             slow = _one_by_one(model, rows)
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError):
         return False  # an architecture that takes no 4-D mask or no position ids
+    # Relative to the loud values, far above rounding and far below what a wrong mask does.
+    tolerance = 1e-3 if _arithmetic(model).itemsize >= 4 else 1e-2
     return bool(((fast - slow).abs() <= tolerance * (1 + slow.abs())).all())
 
 

@@ -95,7 +95,7 @@ def train_job(
     per_step = settings.accumulate * n_processes()
     steps = settings.n_steps(len(work.rows), n_processes())
     schedule = batch_schedule(lengths, settings.batch_size, steps * per_step, settings.seed)
-    scorer = scorer_for(model, inputs.encoded, work.rows, pad_id)
+    scorer = scorer_for(model, inputs.encoded, work.rows, pad_id, settings.compile)
     dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
 
     def build(step: npt.NDArray[np.int64]) -> Batch:
