@@ -17,6 +17,7 @@ from paretune.engines.lm.jobs import JobData, train_job
 from paretune.engines.lm.models import add_adapter, load_policy, save_policy
 from paretune.engines.lm.reference import reference_logps
 from paretune.engines.lm.settings import LoraSettings, TrainSettings
+from paretune.engines.lm.trainer import flush_denormals
 from paretune.errors import ConfigError, InputError, RunError
 from paretune.functional.losses import PairBatch, dpo_loss
 from paretune.functional.pairing import order_by_objective
@@ -248,3 +249,13 @@ def test_steps_follow_epochs_and_processes() -> None:
     assert replace(settings, accumulate=2).n_steps(10) == 4
     assert settings.n_steps(10, processes=3) == 2
     assert replace(settings, steps=7).n_steps(10, processes=3) == 7
+
+
+def test_training_leaves_the_arithmetic_of_the_process_as_it_was() -> None:
+    def is_flushed() -> bool:
+        return float(torch.tensor(torch.finfo(torch.float32).tiny) / 2) == 0.0
+
+    assert not is_flushed()
+    with flush_denormals():
+        assert is_flushed()
+    assert not is_flushed()
