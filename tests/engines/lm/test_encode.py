@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paretune.core.record import Message
-from paretune.engines.lm.encode import Encoder, Ragged
+from paretune.engines.lm.encode import Encoded, Encoder, Ragged
 from paretune.errors import ConfigError, InputError
 
 TURNS = (
@@ -116,6 +116,14 @@ def test_a_missing_pad_token_is_replaced_by_the_end_token(lab: Any) -> None:
     assert Encoder(tokenizer, 8, 8).pad_id == 0
     tokenizer.pad_token = None
     assert Encoder(tokenizer, 8, 8).pad_id == 2
+
+
+def test_empty_sequences_are_no_training_data() -> None:
+    some = Ragged.of([[5], [6]])
+    with pytest.raises(InputError, match="response 1: found no token"):
+        Encoded(some, Ragged.of([[5], []]), np.array([0, 1]))
+    with pytest.raises(InputError, match="prompt 0: found no token"):
+        Encoded(Ragged.of([[]]), some, np.array([0, 0]))
 
 
 def test_ragged_arrays() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from paretune.engines.lm.forward import (
     response_logps,
     scorer_for,
 )
+from paretune.errors import ConfigError
 
 PACKED = ["llama", "gpt2", "qwen2", "mistral", "gpt_neox"]
 NOT_PACKED = ["mistral_window", "gemma2", "bloom", "mamba"]
@@ -116,6 +118,46 @@ def test_bfloat16_masks_are_finite(lab: Any) -> None:
         rough = response_logps(model, rows)
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, exact, atol=0.3, rtol=0.02)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_a_model_in_half_precision_is_packed_too(lab: Any, attention: str) -> None:
+    model, data = lab.model().eval(), lab.encoded(6)
+    exact = response_logps(model, pack_rows(data, PAIRS, lab.pad))
+    model.set_attn_implementation(attention)
+    scorer = scorer_for(model.bfloat16(), data, PAIRS, lab.pad)
+    assert scorer.is_packed
+    found = scorer(scorer.pack(data, PAIRS, lab.pad))
+    torch.testing.assert_close(found, exact, atol=0.3, rtol=0.02)
+    capped = lab.model("gemma2").bfloat16().eval()
+    assert not scorer_for(capped, data, PAIRS, lab.pad).is_packed
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_compiled_blocks_give_the_same_numbers(lab: Any) -> None:
+    model, data = lab.model(), lab.encoded(12)
+    names = [n for n, _ in model.named_parameters()]
+    weight = torch.linspace(-1, 1, 24)
+
+    def run(is_compiled: bool, pairs: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        scorer = scorer_for(model, data, pairs, lab.pad, is_compiled)
+        assert [n for n, _ in scorer.named_parameters()] == [f"model.{n}" for n in names]
+        logps = scorer(scorer.pack(data, pairs, lab.pad))
+        gradients = torch.autograd.grad((logps * weight[: len(logps)]).sum(), model.parameters())
+        return logps.detach(), list(gradients)
+
+    pairs = np.arange(24).reshape(12, 2)
+    for part in (pairs, pairs[:5], pairs[3:11]):  # batches of several shapes
+        for found, expected in zip(run(True, part), run(False, part), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_compiling_needs_a_compiler(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"train\.compile: found no C\+\+ compiler"):
+        scorer_for(lab.model(), lab.encoded(6), PAIRS, lab.pad, is_compiled=True)
 
 
 def test_fast_dtype_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:

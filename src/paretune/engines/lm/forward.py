@@ -13,7 +13,6 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from accelerate.utils import compile_regions
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -118,6 +117,8 @@ def compiled_blocks(backbone: nn.Module) -> nn.Module:
         raise ConfigError(
             "train.compile: found no C++ compiler, expected g++ or one named by the variable CXX"
         )
+    from accelerate.utils import compile_regions
+
     # Rows of every batch have another length, so shapes stay open.
     compiled: nn.Module = compile_regions(backbone, dynamic=True)
     return compiled
