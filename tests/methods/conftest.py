@@ -31,9 +31,11 @@ def check_plan(method: Method, n_objectives: int) -> list[TrainingJob]:
     assert sum(map(len, waves)) == len(plan)
     for job in plan:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", job.id), job.id
-        assert job.kind in ("sft", "pairwise")
-        assert (job.loss is None) == (job.kind == "sft")
-        assert callable(job.rows)
+        assert job.kind in ("sft", "pairwise", "constrained")
+        assert (job.loss is not None) == (job.kind == "pairwise")
+        assert (job.goal is not None) == (job.kind == "constrained")
+        assert callable(job.rows) == (job.kind != "constrained")
+        assert job.head is None or job.group is not None, "a head belongs to a group"
         assert len(job.tradeoff) == n_objectives
     order = {job.id: i for i, wave in enumerate(waves) for job in wave}
     for job in plan:

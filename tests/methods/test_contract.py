@@ -25,15 +25,19 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"labels": "agreeing"},
         {"labels": "single", "objective": 0},
     ),
+    "mopo": ({"primary": 1}, {"heads": "adapter"}, {"thresholds": [0.5] * 4}),
     "pareto_hqd": ({"stages": 1}, {"select": "linear"}, {"select": "random"}, {"select": "full"}),
 }
 """Options beside the defaults, for methods with modes that exclude each other."""
 CASES = [(name, options) for name in METHODS for options in ({}, *MORE.get(name, ()))]
+SIZES = {"thresholds": (4,)}
+"""Options that fix the number of objectives."""
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_plan_and_steering(name: str, options: dict[str, Any], check_contract) -> None:
-    check_contract(build(name, options))
+    sizes = next((SIZES[o] for o in options if o in SIZES), (2, 3, 4))
+    check_contract(build(name, options), sizes)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -43,7 +47,7 @@ def test_class_is_a_final_frozen_documented_dataclass(name: str) -> None:
     assert method.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert method.__doc__ and not method.__doc__.startswith(method.__name__ + "("), "no docstring"
     assert re.fullmatch(r"arXiv:\d{4}\.\d{5}|https://\S+", method.paper)
-    assert set(method.needs) <= {"pairs", "scores"}
+    assert set(method().needs) <= {"pairs", "scores"}
     for field in dataclasses.fields(method):
         assert field.default is not dataclasses.MISSING, f"{field.name} has no default"
 
@@ -83,6 +87,8 @@ def test_unknown_option_is_refused(name: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_numbers_out_of_range_are_refused(name: str) -> None:
     for field, annotation in typing.get_type_hints(METHODS[name]).items():
+        if typing.get_origin(annotation) is tuple:
+            continue
         kinds = typing.get_args(annotation) or (annotation,)
         if int in kinds or float in kinds:
             bad = [-1] if int in kinds else [-1.0, float("nan"), float("inf")]
@@ -101,7 +107,8 @@ def _changed(method: Method, field: str) -> Iterator[Method]:
     """The method with other values of one field, as far as it accepts them."""
     annotation = typing.get_type_hints(type(method))[field]
     value = getattr(method, field)
-    kinds = typing.get_args(annotation) or (annotation,)
+    is_tuple = typing.get_origin(annotation) is tuple
+    kinds = (annotation,) if is_tuple else typing.get_args(annotation) or (annotation,)
     candidates: list[Any] = []
     if typing.get_origin(annotation) is Literal:
         candidates = list(kinds)
@@ -113,6 +120,8 @@ def _changed(method: Method, field: str) -> Iterator[Method]:
         candidates = [0.25, 0.75]
     elif str in kinds:
         candidates = ["other"]
+    elif any(typing.get_origin(kind) is tuple for kind in kinds):
+        candidates = [(0.25,) * 4, (None, 0.75, 0.5, 0.5)]
     for candidate in candidates:
         if candidate != value:
             try:

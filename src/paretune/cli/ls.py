@@ -44,7 +44,7 @@ def _methods() -> list[dict[str, str]]:
         {
             "method": name,
             "trains": f"{len(cls().plan(2, grid))} for 11 trade-offs",
-            "learns from": ", ".join(cls.needs) or "nothing",
+            "learns from": ", ".join(cls().needs) or "nothing",
             "paper": cls.paper,
             "in short": (cls.__doc__ or "").strip().splitlines()[0],
         }

@@ -6,7 +6,8 @@ A plan is a list of jobs. The fields carry every shape a method needs:
 one policy per trade-off              one job a trade-off
 experts merged or mixed               one job an objective; ``Method.steer`` combines them
 one conditioned policy                one job with ``condition`` set
-several policies on one backbone      jobs with the same ``group``
+several policies on one backbone      jobs with the same ``group``, each with its ``head``
+one objective, the others floored     ``kind="constrained"`` with a ``goal``
 rounds on replies of earlier jobs     ``source=Replies(...)``, ``start=<earlier job>``
 ====================================  ==================================================
 """
@@ -20,6 +21,7 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 
+from paretune.core.constrained import ConstrainedGoal
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
@@ -105,37 +107,57 @@ class Replies:
 
 @final
 @dataclass(frozen=True)
+class Head:
+    """What the policies of a group do not share.
+
+    Args:
+        kind: ``lm_head``: an output layer of its own; ``adapter``: a low-rank update of the
+            shared one.
+        rank: of the update, >= 1; not read with ``lm_head``.
+    """
+
+    kind: Literal["lm_head", "adapter"] = "lm_head"
+    rank: int = 16
+
+
+@final
+@dataclass(frozen=True)
 class TrainingJob:
     """One model to train.
 
     Args:
         id: unique in the plan, a valid file name.
         kind: ``sft`` maximizes the likelihood of chosen rows; ``pairwise`` minimizes ``loss`` on
-            preference pairs.
+            preference pairs; ``constrained`` pursues ``goal``.
         tradeoff: the trade-off the job is for (a corner for an expert, the center for a policy
             that serves all).
         rows: which data the job trains on: a :data:`RowRule` for ``sft``, a :data:`PairRule` for
-            ``pairwise``.
+            ``pairwise``; ``None`` for ``constrained``, which reads them off the goal's labels.
         loss: for ``pairwise``: function of a ``PairBatch`` that returns one loss a pair, usually
-            a ``functools.partial`` of one in ``functional/losses.py``; ``None`` for ``sft``.
+            a ``functools.partial`` of one in ``functional/losses.py``; ``None`` otherwise.
+        goal: for ``constrained``: what is maximized, and under which floors.
         source: where the rows come from.
         start: id of the job whose parameters are the start; :data:`BASE` for the reference.
         settings: hyper-parameters of the training that this job fixes (``steps``,
             ``batch_size``, ``learning_rate``, ...); the run's settings fill the rest.
-        group: jobs with the same group are trained together on one backbone.
+        group: jobs with the same group are trained together on one backbone, and differ in kind
+            of goal and in head only.
+        head: of a job in a group.
         condition: rewrites a prompt for a conditioned policy: (prompt text, rewards of the row)
             to prompt text.
     """
 
     id: str
-    kind: Literal["sft", "pairwise"]
+    kind: Literal["sft", "pairwise", "constrained"]
     tradeoff: TradeOff
-    rows: RowRule | PairRule
+    rows: RowRule | PairRule | None = None
     loss: Callable[[Any], Any] | None = None
+    goal: ConstrainedGoal | None = None
     source: Offline | Replies = Offline()
     start: str = BASE
     settings: Mapping[str, float | int | str] = field(default_factory=dict)
     group: str | None = None
+    head: Head | None = None
     condition: Callable[[str, npt.NDArray[np.float64]], str] | None = None
 
     @property

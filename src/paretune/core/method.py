@@ -23,8 +23,13 @@ class Method(ABC):
     paper: ClassVar[str]
     """arXiv id or address of the source."""
 
-    needs: ClassVar[tuple[Needs, ...]]
-    """``pairs``: comparisons with labels; ``scores``: every response rewarded."""
+    @property
+    @abstractmethod
+    def needs(self) -> tuple[Needs, ...]:
+        """``pairs``: comparisons with labels; ``scores``: every response rewarded.
+
+        A class variable, unless it depends on the fields.
+        """
 
     @abstractmethod
     def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:

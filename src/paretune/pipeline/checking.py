@@ -188,7 +188,7 @@ def _needs(config: RunConfig, data: PreferenceData) -> list[str]:
             f"rewards.{empty[0]} with a function, a model, or trained: {{}}"
         )
     for method in config.methods:
-        needs = type(config.build_method(method)).needs
+        needs = config.build_method(method).needs
         if "scores" in needs and unscored:
             raise ConfigError(
                 f"methods: {method.name} needs a score of every response, and {unscored} have "

@@ -114,4 +114,4 @@ def read_materials(config: RunConfig, run: RunFolder, base: str) -> Materials:
 
 
 def _needs(config: RunConfig, method: Any) -> tuple[str, ...]:
-    return tuple(type(config.build_method(method)).needs)
+    return config.build_method(method).needs

@@ -1,0 +1,224 @@
+"""Preference tables: how likely each response is preferred on each objective, from data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from paretune.errors import InputError, ShapeError
+from paretune.functional.draws import hash_keys
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_OPPONENTS = 20
+"""Names the draw that deals opponents into halves."""
+
+
+@final
+@dataclass(frozen=True)
+class PreferenceTable:
+    r"""Entries in groups: every entry is one response, a group is what competes for probability.
+
+    A group is a prompt with its pool of responses, or a single comparison with its two. Entries of
+    a group are a sample of the reference policy, so means over them are expectations.
+
+    Args:
+        row: ``(E,)`` response of each entry.
+        group: ``(E,)`` group of each entry, 0 to G - 1, ascending.
+        values: ``(E, M)`` preference probabilities in [0, 1]; NaN where nothing is known.
+        halves: ``(2, E, M)`` the same from two disjoint halves of the opponents, each independent
+            of the other; NaN where a half holds none. ``None`` where opponents cannot be split.
+    """
+
+    row: Ints
+    group: Ints
+    values: Floats
+    halves: Floats | None = None
+
+    @property
+    def n_groups(self) -> int:
+        """G."""
+        return int(self.group[-1]) + 1 if len(self.group) else 0
+
+
+def pool_table(
+    rewards: Floats, prompt_of: Ints, slope: float | None = None, seed: int = 0
+) -> PreferenceTable:
+    r"""Every response against the other responses of its prompt, by reward.
+
+    :math:`\hat p_i(y|x)` is the mean over the other responses of the pool of
+    :math:`\sigma(s\,(r_i(y) - r_i(y')))`, or of 1, 1/2, 0 for a larger, an equal, a smaller reward.
+
+    Args:
+        rewards: ``(N, M)``, every cell scored.
+        prompt_of: ``(N,)``.
+        slope: label log-odds per unit of reward, > 0; ``None`` for certain labels.
+        seed: deals the opponents into halves.
+
+    Raises:
+        InputError: if a reward is missing, or no prompt has two responses. Prompts with a single
+            response hold no comparison and are left out.
+
+    Source:
+        Agnihotri et al. 2025 (MOPO), Sec. 4: labels of all pairs of a pool of candidates.
+
+    Example:
+        >>> rewards = np.array([[3.0, 0.0], [1.0, 0.0], [2.0, 5.0]])
+        >>> pool_table(rewards, np.zeros(3, np.int64)).values
+        array([[1.  , 0.25],
+               [0.  , 0.25],
+               [0.5 , 1.  ]])
+    """
+    if np.isnan(rewards).any():
+        missing = int(np.isnan(rewards).any(axis=1).sum())
+        raise InputError(
+            f"pool labels: found {missing} of {len(rewards)} responses without a reward, expected "
+            "every response scored on every objective"
+        )
+    order = np.argsort(prompt_of, kind="stable")
+    sizes = np.bincount(prompt_of)
+    rows = order[sizes[prompt_of[order]] > 1]
+    if not len(rows):
+        raise InputError(
+            f"pool labels: found one response a prompt ({len(rewards)} in all), expected at least "
+            "two of some prompt: a reply is preferred to another one"
+        )
+    kept = sizes[sizes > 1]
+    group = np.repeat(np.arange(len(kept)), kept)
+    # Every (entry, opponent) of a group, side by side: sum of n (n - 1) cells.
+    starts = np.repeat(np.cumsum(kept) - kept, kept)
+    counts = kept[group] - 1
+    entry = np.repeat(np.arange(len(rows)), counts)
+    place = np.arange(len(entry)) - np.repeat(np.cumsum(counts) - counts, counts)
+    opponent = starts[entry] + place
+    opponent += opponent >= entry  # an entry is not its own opponent
+    chance = _preferred(rewards[rows[entry]] - rewards[rows[opponent]], slope)
+    # By the pair, so that both sides of a comparison are in the same half.
+    low, high = np.minimum(entry, opponent), np.maximum(entry, opponent)
+    half = (hash_keys(seed, _OPPONENTS, low, high) & np.uint64(1)).astype(np.int64)
+    values = _means(entry, chance, np.ones(len(entry)), len(rows))
+    halves = np.stack(
+        [_means(entry, chance, (half == h).astype(np.float64), len(rows)) for h in (0, 1)]
+    )
+    return PreferenceTable(rows, group, values, halves)
+
+
+def label_table(
+    first: Ints,
+    second: Ints,
+    labels: Floats,
+    prompt_of: Ints,
+    multiplicity: Floats | None = None,
+    seed: int = 0,
+) -> PreferenceTable:
+    """Every compared response with the mean of its labels.
+
+    Args:
+        first: ``(P,)`` row of the first response of each comparison.
+        second: ``(P,)`` of the second.
+        labels: ``(P, M)`` in [-1, 1], 1 = the first is better, NaN = not labelled.
+        prompt_of: ``(N,)``.
+        multiplicity: ``(P,)`` how often each comparison counts; ``None`` = once.
+        seed: deals the comparisons into halves.
+
+    Raises:
+        InputError: if an objective is not labelled at all.
+
+    Example:
+        >>> labels = np.array([[1.0], [-1.0], [0.0]])
+        >>> first, second = np.array([0, 0, 1]), np.array([1, 2, 2])
+        >>> label_table(first, second, labels, np.zeros(3, np.int64)).values.ravel()
+        array([0.5 , 0.25, 0.75])
+    """
+    _require_labels(labels)
+    count = np.ones(len(first)) if multiplicity is None else multiplicity
+    chance = np.concatenate([(1 + labels) / 2, (1 - labels) / 2])
+    compared = np.unique(np.concatenate([first, second]))
+    order = compared[np.argsort(prompt_of[compared], kind="stable")]
+    place = np.full(len(prompt_of), -1)
+    place[order] = np.arange(len(order))
+    entry = place[np.concatenate([first, second])]
+    group = np.unique(prompt_of[order], return_inverse=True)[1].astype(np.int64)
+    half = (hash_keys(seed, _OPPONENTS, np.arange(len(first))) & np.uint64(1)).astype(np.int64)
+    weight, half = np.concatenate([count, count]), np.concatenate([half, half])
+    values = _means(entry, chance, weight, len(order))
+    halves = np.stack([_means(entry, chance, weight * (half == h), len(order)) for h in (0, 1)])
+    return PreferenceTable(order, group, values, halves)
+
+
+def pair_table(
+    first: Ints,
+    second: Ints,
+    labels: Floats,
+    rewards: Floats | None = None,
+    slope: float | None = None,
+) -> PreferenceTable:
+    """Every comparison by itself: a group of two whose preference is its own label.
+
+    A single label stands for the preference probability inside an exponential, so the constraint
+    value that the table shows is optimistic (the policy follows the noise that it is measured by),
+    and its opponents cannot be split. A pool is the remedy.
+
+    Args:
+        first: ``(P,)`` row of the first response of each comparison.
+        second: ``(P,)`` of the second.
+        labels: ``(P, M)`` in [-1, 1], used when ``rewards`` is ``None``.
+        rewards: ``(N, M)`` for soft labels.
+        slope: of soft labels; see :func:`pool_table`.
+
+    Raises:
+        InputError: if an objective is not labelled, or a reward is missing.
+
+    Example:
+        >>> table = pair_table(np.array([4]), np.array([7]), np.array([[1.0, -1.0]]))
+        >>> table.row, table.values.tolist()
+        (array([4, 7]), [[1.0, 0.0], [0.0, 1.0]])
+    """
+    if rewards is None:
+        _require_labels(labels)
+        chance = (1 + labels) / 2
+    else:
+        chance = _preferred(rewards[first] - rewards[second], slope)
+        if np.isnan(chance).any():
+            raise InputError(
+                "pair labels: found compared responses without a reward, expected every one "
+                "scored on every objective"
+            )
+    values = np.stack([chance, 1 - chance], axis=1).reshape(-1, chance.shape[1])
+    return PreferenceTable(
+        np.stack([first, second], axis=1).reshape(-1),
+        np.repeat(np.arange(len(first)), 2),
+        values,
+    )
+
+
+def _preferred(margins: Floats, slope: float | None) -> Floats:
+    if slope is None:
+        return (1 + np.sign(margins)) / 2
+    return np.asarray(1 / (1 + np.exp(-slope * margins)))
+
+
+def _means(entry: Ints, chance: Floats, weight: Floats, n_entries: int) -> Floats:
+    """``(n_entries, M)`` weighted mean of what is known, NaN where nothing is."""
+    if chance.shape[0] != entry.shape[0]:
+        raise ShapeError(f"labels: found {chance.shape[0]} for {entry.shape[0]} entries")
+    out = np.full((n_entries, chance.shape[1]), np.nan)
+    for column in range(chance.shape[1]):
+        w = np.where(np.isnan(chance[:, column]), 0.0, weight)
+        total = np.bincount(entry, w, n_entries)
+        sums = np.bincount(entry, w * np.nan_to_num(chance[:, column]), n_entries)
+        out[:, column] = np.divide(sums, total, out=out[:, column], where=total > 0)
+    return out
+
+
+def _require_labels(labels: Floats) -> None:
+    empty = np.flatnonzero(np.isnan(labels).all(axis=0))
+    if len(empty):
+        raise InputError(
+            f"labels: found objective {', '.join(map(str, empty))} without a single label, "
+            "expected some on every objective"
+        )
