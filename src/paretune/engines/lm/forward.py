@@ -138,16 +138,40 @@ def response_logps(model: Any, rows: PackedRows, backbone: nn.Module | None = No
     Returns:
         ``(B * K,)`` float32, differentiable.
     """
-    own_backbone, head = backbone_and_head(model)
+    head = backbone_and_head(model)[1]
+    return head_logps(head, response_states(model, rows, backbone), rows)
+
+
+def response_states(model: Any, rows: PackedRows, backbone: nn.Module | None = None) -> Tensor:
+    """``(R, D)`` last hidden states at the positions that predict response tokens.
+
+    Args:
+        model: a Hugging Face causal language model, with or without PEFT adapters.
+        rows: on the model's device.
+        backbone: the model's own in another form (compiled); default as it is.
+    """
     places = {} if rows.segment is None else {"position_ids": rows.position_ids}
-    hidden = (backbone or own_backbone)(
+    hidden = (backbone or backbone_and_head(model)[0])(
         input_ids=rows.input_ids,
         attention_mask=additive_mask(rows, _arithmetic(model)),
         use_cache=False,
         **places,
     ).last_hidden_state
-    states = hidden.flatten(0, 1).index_select(0, rows.predicts)
-    piece = max(1, _HEAD_CELLS // head.weight.shape[0])
+    states: Tensor = hidden.flatten(0, 1).index_select(0, rows.predicts)
+    return states
+
+
+def head_logps(head: nn.Module, states: Tensor, rows: PackedRows) -> Tensor:
+    """``(B * K,)`` log-probability of each response under an output layer, in nats.
+
+    Args:
+        head: from states to logits.
+        states: ``(R, D)`` as :func:`response_states` returns them.
+        rows: that they belong to.
+    """
+    outputs: Any = getattr(head, "out_features", None) or head.weight
+    n_outputs = outputs if isinstance(outputs, int) else outputs.shape[0]
+    piece = max(1, _HEAD_CELLS // n_outputs)
     pieces = zip(states.split(piece), rows.targets.split(piece), strict=True)
     return _sum_by_response(rows, [_logps(head(s), t) for s, t in pieces])
 

@@ -3,10 +3,13 @@
 With LoRA the sum of updates is written as one adapter whose factors are stacked (PEFT's ``cat``):
 ``sum_i w_i B_i A_i`` exactly. Averaging the factors instead mixes terms of different experts
 (relative error above 1 on random adapters), and a truncated SVD loses rank; neither is used.
+Whole output layers that come with adapters are averaged: logits are linear in them, so policies
+that share their backbone mix exactly.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +18,9 @@ from typing import Any
 from paretune.engines.lm.models import load_base, quiet_peft
 from paretune.errors import ConfigError
 from paretune.functional.mixing import average_parameters
+
+_HEADS = {"lm_head", "embed_out"}
+"""Names of output layers: what they give is linear in them."""
 
 
 def merge_policies(
@@ -73,11 +79,29 @@ def _merge_adapters(
     if len(used) == 1 and used[0][1] == 1.0:
         model.set_adapter(used[0][0])
         return model.eval()
-    model.base_model.add_weighted_adapter(
-        [n for n, _ in used], [w for _, w in used], adapter_name="merged", combination_type="cat"
-    )
+    _average_heads(model, used)
+    with quiet_peft():
+        model.base_model.add_weighted_adapter(
+            [n for n, _ in used], [w for _, w in used], adapter_name="merged",
+            combination_type="cat",
+        )  # fmt: skip
     model.set_adapter("merged")
     return model.eval()
+
+
+def _average_heads(model: Any, used: Sequence[tuple[str, float]]) -> None:
+    """Put the weighted output layer in place where adapters bring their own."""
+    inner = model.get_base_model()
+    own = getattr(inner.get_output_embeddings(), "modules_to_save", None)
+    if own is None:
+        return
+    head = copy.deepcopy(own[used[0][0]])
+    states = [own[name].state_dict() for name, _ in used]
+    head.load_state_dict(average_parameters(states, [weight for _, weight in used]))
+    # Without the wrapper PEFT has nothing left that it could not sum.
+    inner.set_output_embeddings(head)
+    for config in model.peft_config.values():
+        config.modules_to_save = None
 
 
 def _no_exact_sum(config: Any) -> str:
@@ -86,5 +110,7 @@ def _no_exact_sum(config: Any) -> str:
         return str(config.peft_type.value)
     if config.bias != "none":
         return f"bias {config.bias!r}"
-    flaws = ("use_rslora", "use_dora", "lora_bias", "modules_to_save")
+    if not set(config.modules_to_save or ()) <= _HEADS:
+        return "modules_to_save"
+    flaws = ("use_rslora", "use_dora", "lora_bias")
     return next((flaw for flaw in flaws if getattr(config, flaw, False)), "")

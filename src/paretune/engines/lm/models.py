@@ -128,9 +128,15 @@ def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:
 
 @contextlib.contextmanager
 def quiet_peft() -> Iterator[None]:
-    """PEFT asks transformers by names that transformers warns about; no user can act on that."""
+    """Warnings that no user can act on.
+
+    PEFT asks transformers by names that transformers warns about, and it warns of an output layer
+    with an adapter when embeddings are tied to it: that matters only for writing the update into
+    the layer, which is never done here.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
         yield
 
 
