@@ -7,6 +7,7 @@
     │   ├── ConfigError                a run.yaml or an option
     │   ├── DataError                  rows of a data file; carries every problem found
     │   ├── ScoringError               a scorer failed on a response; carries its row
+    │   ├── InfeasibleError            floors that no policy meets; carries the verdict
     │   ├── ShapeError                 an array of the wrong shape
     │   └── NotScoredError             a computation met an unscored (NaN) cell
     ├── RunError (RuntimeError)        a run went wrong: exit code 1
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class ParetuneError(Exception):
@@ -69,6 +71,20 @@ class ScoringError(InputError):
         self.scorer, self.row, self.reason = scorer, row, reason
         place = scorer if row is None else f"{scorer}, row {row}"
         super().__init__(f"{place}: {reason}")
+
+
+class InfeasibleError(InputError):
+    """Floors that no policy meets.
+
+    Args:
+        message: which floors, and what can be reached instead.
+        verdict: what :func:`paretune.functional.feasibility.check_floors` found; callers that know
+            the names of the objectives say it again with them.
+    """
+
+    def __init__(self, message: str, verdict: Any = None) -> None:
+        self.verdict = verdict
+        super().__init__(message)
 
 
 class ShapeError(InputError):
