@@ -250,7 +250,10 @@ class _Tables:
         )
         place = f"instance {row}: " if len(self.ref) > 1 else ""
         if verdict.is_feasible:
-            raise RunError(f"constrained optimum: {place}did not converge; {verdict.explain()}")
+            raise RunError(
+                f"constrained optimum: {place}did not converge; {verdict.explain()}, at once by "
+                f"{verdict.margin:.3g}"
+            )
         raise InfeasibleError(f"constrained optimum: {place}{verdict.explain()}", verdict)
 
     def optimum(self, multipliers: Tensor, tau: float) -> ConstrainedOptimum:

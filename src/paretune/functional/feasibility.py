@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
-from scipy.optimize import linprog
 
-from paretune.errors import InputError, RunError, ShapeError
+from paretune.errors import InfeasibleError, ShapeError
+from paretune.functional.dominance import non_dominated
+from paretune.functional.policy_program import PolicyProgram
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 _MARGIN = 1e-9
 """Floors missed by less count as met: the precision of a linear program."""
@@ -64,23 +65,20 @@ class Verdict:
                 f"{asked[i]} cannot be met: best seen {_number(self.best[i])}" for i in alone
             )
         offers = [
-            f"{names[i]} reaches {_number(reached)} when every other floor is kept"
-            for i, reached in enumerate(self.best_together)
+            f"{name} reaches {_number(reached)}"
+            for name, reached in zip(names, self.best_together, strict=True)
             if not np.isnan(reached)
         ]
-        return (
-            f"{' and '.join(asked)} cannot be met together: "
-            + "; ".join(offers)
-            + (" or " if offers else "")
-            + f"all of them can when each is lowered by {_number(-self.margin)}"
-        )
+        alternatives = [f"with the other floors kept {', '.join(offers)}"] if offers else []
+        alternatives.append(f"all can be met when each is lowered by {_number(-self.margin)}")
+        return f"{' and '.join(asked)} cannot be met together: {'; '.join(alternatives)}"
 
 
 def check_floors(
     secondary: Floats,
     floors: Floats,
     context_weights: Floats | None = None,
-    is_allowed: npt.NDArray[np.bool_] | None = None,
+    is_allowed: Bools | None = None,
 ) -> Verdict:
     r"""Whether some policy has :math:`E_\nu E_\pi[q_i] \ge b_i` for all i, and how far it can go.
 
@@ -104,112 +102,193 @@ def check_floors(
         >>> check_floors(table, np.array([0.5, 0.4])).is_feasible
         True
         >>> print(check_floors(table, np.array([0.7, 0.4])).explain(["kind", "short"]))
-        kind >= 0.7 and short >= 0.4 cannot be met together: kind reaches 0.6 when every other
-        floor is kept; short reaches 0.3 when every other floor is kept or all of them can when
-        each is lowered by 0.05
+        kind >= 0.7 and short >= 0.4 cannot be met together: with the other floors kept kind
+        reaches 0.6, short reaches 0.3; all can be met when each is lowered by 0.05
     """
-    program = _Program.of(secondary, context_weights, is_allowed)
+    program = PolicyProgram.of(secondary, context_weights, is_allowed)
     floors = np.asarray(floors, dtype=np.float64)
-    n_constraints = program.values.shape[1]
+    n_constraints = program.values.shape[-1]
     if floors.shape != (n_constraints,):
         raise ShapeError(f"floors: found {floors.shape}, expected ({n_constraints},)")
-    best = tuple(float(program.best(k)) for k in np.eye(n_constraints))
+    best = tuple(
+        float(program.worth(program.best_actions(row))[k])
+        for k, row in enumerate(np.eye(n_constraints))
+    )
     if not n_constraints:
         return Verdict((), (), (), 0.0)
     margin = program.margin(floors)
     others = []
     for k in range(n_constraints):
         rest = np.arange(n_constraints) != k
-        result = program.maximize(np.eye(n_constraints)[k], rest, floors)
-        others.append(float("nan") if result is None else result)
+        policy = program.maximize(np.eye(n_constraints)[k], rest, floors)
+        others.append(float("nan") if policy is None else program.mean(policy)[k])
     return Verdict(tuple(floors.tolist()), best, tuple(others), margin)
 
 
-@final
-@dataclass(frozen=True)
-class _Program:
-    """Policies as the variables of a linear program: one column per allowed (context, action).
+def unregularized_optimum(
+    primary: Floats,
+    secondary: Floats,
+    floors: Floats,
+    context_weights: Floats | None = None,
+    is_allowed: Bools | None = None,
+) -> Floats:
+    r"""Best policy for one objective under floors for the others, without a divergence penalty.
 
-    ``values`` ``(V, C)`` are weighted by the probability of their context.
+    The limit of constrained optima as their tau goes to 0: a linear program, solved by a mixture
+    of at most C + 1 deterministic policies.
+
+    Args:
+        primary: ``(S, A)`` values of the objective that is maximized.
+        secondary: ``(S, A, C)`` values of the constrained objectives.
+        floors: ``(C,)``.
+        context_weights: ``(S,)`` probabilities; ``None`` = evenly likely.
+        is_allowed: ``(S, A)``; ``None`` = every action.
+
+    Returns:
+        ``(S, A)`` probabilities, one best policy where there are several.
+
+    Raises:
+        ShapeError: if the shapes do not agree.
+        InfeasibleError: if no policy keeps the floors.
+
+    Example:
+        >>> p, q = np.array([[1.0, 0.5, 0.0]]), np.array([[[0.5], [1.0], [0.0]]])
+        >>> unregularized_optimum(p, q, np.array([2 / 3])).round(4)
+        array([[0.6667, 0.3333, 0.    ]])
     """
-
-    values: Floats
-    context: npt.NDArray[np.int64]
-    n_contexts: int
-
-    @classmethod
-    def of(
-        cls,
-        values: Floats,
-        context_weights: Floats | None,
-        is_allowed: npt.NDArray[np.bool_] | None,
-    ) -> _Program:
-        values = np.asarray(values, dtype=np.float64)
-        if values.ndim != 3:
-            raise ShapeError(f"table: found values {values.shape}, expected (S, A, C)")
-        n_contexts, n_actions, _ = values.shape
-        weights = (
-            np.full(n_contexts, 1 / n_contexts) if context_weights is None else context_weights
-        )
-        allowed = np.ones((n_contexts, n_actions), dtype=bool) if is_allowed is None else is_allowed
-        if weights.shape != (n_contexts,) or allowed.shape != (n_contexts, n_actions):
-            raise ShapeError(
-                f"table: found {weights.shape} context weights and {allowed.shape} allowed "
-                f"actions for values {values.shape}"
-            )
-        if not allowed.any(axis=1).all():
-            raise InputError("table: found a context without an allowed action, expected one")
-        context, action = np.nonzero(allowed)
-        kept = values[context, action]
-        if not np.isfinite(kept).all():
-            raise InputError("table: found values that are not finite, expected numbers")
-        return cls(kept * weights[context, None], context.astype(np.int64), n_contexts)
-
-    def best(self, weights: Floats) -> float:
-        """Best mean of one weighted sum of the values: the best action of every context."""
-        best = np.full(self.n_contexts, -np.inf)
-        np.maximum.at(best, self.context, self.values @ weights)
-        return float(best.sum())
-
-    def margin(self, floors: Floats) -> float:
-        n = len(self.values)
-        result = linprog(
-            np.append(np.zeros(n), -1.0),
-            A_ub=np.column_stack([-self.values.T, np.ones(len(floors))]),
-            b_ub=-floors,
-            A_eq=sparse.hstack([self._sums(), sparse.csr_array((self.n_contexts, 1))]),
-            b_eq=np.ones(self.n_contexts),
-            bounds=[(0, None)] * n + [(None, None)],
-            method="highs",
-        )
-        return float(-_solved(result).fun)
-
-    def maximize(
-        self, weights: Floats, is_kept: npt.NDArray[np.bool_], floors: Floats
-    ) -> float | None:
-        """Best weighted sum under some of the floors; ``None`` if no policy keeps them."""
-        result = linprog(
-            -(self.values @ weights),
-            A_ub=-self.values.T[is_kept],
-            b_ub=-floors[is_kept],
-            A_eq=self._sums(),
-            b_eq=np.ones(self.n_contexts),
-            method="highs",
-        )
-        return None if result.status == 2 else float(-_solved(result).fun)
-
-    def _sums(self) -> Any:
-        """``(S, V)`` adds up the probabilities of each context."""
-        n = len(self.values)
-        return sparse.csr_array(
-            (np.ones(n), (self.context, np.arange(n))), shape=(self.n_contexts, n)
-        )
+    if primary.shape != secondary.shape[:-1]:
+        raise ShapeError(f"table: found primary {primary.shape} for secondary {secondary.shape}")
+    both = np.concatenate([primary[..., None], secondary], axis=-1)
+    program = PolicyProgram.of(both, context_weights, is_allowed)
+    is_floor = np.arange(both.shape[-1]) > 0
+    policy = program.maximize(np.eye(len(is_floor))[0], is_floor, np.append(0.0, floors))
+    if policy is None:
+        verdict = check_floors(secondary, floors, context_weights, is_allowed)
+        raise InfeasibleError(f"constrained optimum: {verdict.explain()}", verdict)
+    return policy
 
 
-def _solved(result: Any) -> Any:
-    if result.status != 0:
-        raise RunError(f"linear program: {result.message}")
-    return result
+def expected_front(
+    rewards: Floats,
+    context_weights: Floats | None = None,
+    is_allowed: Bools | None = None,
+    weights: Floats | None = None,
+) -> Floats:
+    r"""Corners of the front of expected rewards: what deterministic policies of one trade-off earn.
+
+    Expected rewards of all policies are a polytope; every corner of its front is the best policy
+    of some trade-off, which takes in each context the action with the largest weighted sum. With
+    two objectives all corners are found, and the front is the line through them. With more they
+    are found for the trade-offs of ``weights``, and :func:`front_gap` measures exactly.
+
+    Args:
+        rewards: ``(S, A, M)``.
+        context_weights: ``(S,)`` probabilities; ``None`` = evenly likely.
+        is_allowed: ``(S, A)``; ``None`` = every action.
+        weights: ``(K, M)`` trade-offs; required with three objectives or more, ignored with two.
+
+    Returns:
+        ``(P, M)`` different corners, none dominated, ascending in the first objective.
+
+    Raises:
+        ShapeError: if the shapes do not agree, or ``weights`` are missing.
+
+    Example:
+        >>> rewards = np.array([[[1.0, 0.0], [0.6, 0.6], [0.4, 0.4], [0.0, 1.0]]])
+        >>> expected_front(rewards)
+        array([[0. , 1. ],
+               [0.6, 0.6],
+               [1. , 0. ]])
+    """
+    program = PolicyProgram.of(rewards, context_weights, is_allowed)
+    n_objectives = program.values.shape[-1]
+    if n_objectives == 2:
+        weights = _turning_weights(program)
+    if weights is None or weights.ndim != 2 or weights.shape[1] != n_objectives:
+        found = None if weights is None else weights.shape
+        raise ShapeError(f"front: found weights {found}, expected (K, {n_objectives})")
+    corners = np.stack([program.worth(program.best_actions(row)) for row in weights])
+    # The same corner from two trade-offs differs by rounding at most.
+    _, first = np.unique(corners.round(12), axis=0, return_index=True)
+    corners = corners[first]
+    return np.asarray(corners[non_dominated(corners)])
+
+
+def front_gap(
+    rewards: Floats,
+    point: Floats,
+    context_weights: Floats | None = None,
+    is_allowed: Bools | None = None,
+) -> float:
+    """How much some policy gains on every objective over a point, by a linear program.
+
+    Args:
+        rewards: ``(S, A, M)``.
+        point: ``(M,)`` expected rewards.
+        context_weights: ``(S,)`` probabilities; ``None`` = evenly likely.
+        is_allowed: ``(S, A)``; ``None`` = every action.
+
+    Returns:
+        The largest amount that can be added to every objective at once: 0 on the front of
+        expected rewards, > 0 below it, < 0 beyond what any policy reaches. In reward units.
+
+    Example:
+        >>> round(front_gap(np.array([[[1.0, 0.0], [0.0, 1.0]]]), np.array([0.3, 0.3])), 9)
+        0.2
+    """
+    return PolicyProgram.of(rewards, context_weights, is_allowed).margin(np.asarray(point))
+
+
+def reply_front(rewards: Floats, is_allowed: Bools | None = None) -> Bools:
+    """Actions that no other action of their context dominates: the front of single replies.
+
+    Unlike the front of expected rewards it may have dents: an action that no trade-off of
+    weighted sums would take can still be on it.
+
+    Args:
+        rewards: ``(S, A, M)``.
+        is_allowed: ``(S, A)``; ``None`` = every action.
+
+    Returns:
+        ``(S, A)`` mask; equal actions are on it together.
+
+    Example:
+        >>> reply_front(np.array([[[1.0, 0.0], [0.4, 0.4], [0.3, 0.3], [0.0, 1.0]]]))
+        array([[ True,  True, False,  True]])
+    """
+    allowed = np.ones(rewards.shape[:2], dtype=bool) if is_allowed is None else is_allowed
+    mask = np.zeros_like(allowed)
+    for context, actions in enumerate(allowed):
+        mask[context, actions] = non_dominated(rewards[context, actions])
+    return mask
+
+
+def _turning_weights(program: PolicyProgram) -> Floats:
+    """``(K, 2)`` one trade-off between each two at which the best action of a context changes."""
+    shares = [np.array([0.0, 1.0])]
+    for values in program.values:
+        edges = np.diff(_upper_hull(values[np.isfinite(values[:, 0])]), axis=0)
+        shares.append(-edges[:, 1] / (edges[:, 0] - edges[:, 1]))
+    turns = np.unique(np.concatenate(shares))
+    middle = (turns[1:] + turns[:-1]) / 2
+    return np.stack([middle, 1 - middle], axis=1)
+
+
+def _upper_hull(points: Floats) -> Floats:
+    """``(H, 2)`` points that are best for some weights > 0, ascending in the first objective."""
+    points = np.unique(points[non_dominated(points)], axis=0)
+    hull: list[Floats] = []
+    for point in points:
+        while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    return np.stack(hull)
+
+
+def _turns_up(first: Floats, second: Floats, third: Floats) -> bool:
+    """Whether the middle one of three points is not above the line through the others."""
+    (x, y), (u, v) = second - first, third - second
+    return bool(x * v - y * u >= 0)
 
 
 def _number(value: float) -> str:
