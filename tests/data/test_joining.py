@@ -42,7 +42,9 @@ def test_scores_meet_unless_they_disagree():
         Record("p", (Response("x", scores),)) for scores in ({"a": 1.0}, {"b": 2.0}, {"a": 3.0})
     )
     (record,) = joined(one, two, other)
-    assert record.responses == (Response("x", {"a": 1.0, "b": 2.0}), Response("x", {"a": 3.0}))
+    # Given twice with scores that agree, once with another.
+    both = Response("x", {"a": 1.0, "b": 2.0}, count=2)
+    assert record.responses == (both, Response("x", {"a": 3.0}))
 
 
 def test_equal_texts_of_one_row_stay_apart():

@@ -118,7 +118,7 @@ def prepare() -> None:
 def show_result(finished: Finished, as_json: bool) -> None:
     """The measured table, or everything as JSON, on stdout."""
     from paretune.core.results import to_json
-    from paretune.reporting.table import cost_table, method_table
+    from paretune.reporting.table import cost_table, floor_table, method_table
 
     if finished.result is None:
         return
@@ -127,6 +127,9 @@ def show_result(finished: Finished, as_json: bool) -> None:
         return
     print(f"\n{finished.run.name}: quality\n")
     print(method_table(finished.result).markdown())
+    if floors := floor_table(finished.result):
+        print(f"\n{finished.run.name}: floors\n")
+        print(floors.markdown())
     print(f"\n{finished.run.name}: cost\n")
     print(cost_table(finished.result).markdown())
 

@@ -53,10 +53,12 @@ class Response:
     Args:
         text: the reply.
         scores: reward per objective name; a missing name means not scored.
+        count: how often it was given, >= 1; rows that repeat it are joined into one.
     """
 
     text: str
     scores: Mapping[str, float] = field(default_factory=dict)
+    count: int = 1
 
 
 @final
@@ -110,6 +112,7 @@ class PreferenceData:
         labels: ``(P, M)`` in [-1, 1], 1 = the first is better, NaN = not labelled.
         multiplicity: ``(P,)`` how often each comparison counts, > 0; ``None`` = once. Exact
             tables use it to hold expectations.
+        counts: ``(N,)`` int64 how often each response was given, >= 1; ``None`` = once.
 
     Raises:
         ShapeError: if the columns do not fit together.
@@ -123,6 +126,7 @@ class PreferenceData:
     second: npt.NDArray[np.int64]
     labels: npt.NDArray[np.float64]
     multiplicity: npt.NDArray[np.float64] | None = None
+    counts: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n, p, m = len(self.texts), len(self.first), len(self.rewards.objectives)
@@ -134,6 +138,8 @@ class PreferenceData:
         }
         if self.multiplicity is not None:
             expected["multiplicity"] = (self.multiplicity.shape, (p,))
+        if self.counts is not None:
+            expected["counts"] = (self.counts.shape, (n,))
         for name, (found, wanted) in expected.items():
             if found != wanted:
                 raise ShapeError(f"{name}: found shape {found}, expected {wanted}")
@@ -162,7 +168,7 @@ class PreferenceData:
                 labels[:, column] = self.labels[:, old.index(name)]
         return PreferenceData(
             self.prompts, self.texts, self.prompt_of, rewards,
-            self.first, self.second, labels, self.multiplicity,
+            self.first, self.second, labels, self.multiplicity, self.counts,
         )  # fmt: skip
 
     @classmethod
@@ -175,6 +181,7 @@ class PreferenceData:
         texts: list[str] = []
         prompt_of: list[int] = []
         scores: list[list[float]] = []
+        counts: list[int] = []
         first: list[int] = []
         second: list[int] = []
         labels: list[list[float]] = []
@@ -184,6 +191,7 @@ class PreferenceData:
             for response in record.responses:
                 texts.append(response.text)
                 prompt_of.append(row)
+                counts.append(response.count)
                 scores.append([response.scores.get(name, nan) for name in names])
             for comparison in record.comparisons:
                 first.append(start + comparison.first)
@@ -198,4 +206,5 @@ class PreferenceData:
             np.asarray(first, dtype=np.int64),
             np.asarray(second, dtype=np.int64),
             np.asarray(labels, dtype=np.float64).reshape(shape),
+            counts=np.asarray(counts, dtype=np.int64),
         )

@@ -53,6 +53,34 @@ class Collapse:
 
 @final
 @dataclass(frozen=True)
+class ConstraintResult:
+    """What a constrained policy reached on one objective of its goal.
+
+    Args:
+        objective: name.
+        unit: ``preference``: how often its replies are preferred to the reference's replies to the
+            same prompts, a tie counting half; ``reward``: expected reward.
+        floor: what was asked for; ``None`` for the primary objective, which is maximized.
+        found: measured on the evaluation prompts.
+    """
+
+    objective: str
+    unit: str
+    floor: float | None
+    found: Interval
+
+    @property
+    def verdict(self) -> str:
+        """``met``, ``met within the interval`` or ``missed``; ``maximized`` without a floor."""
+        if self.floor is None:
+            return "maximized"
+        if self.found.value >= self.floor:
+            return "met"
+        return "met within the interval" if self.found.high >= self.floor else "missed"
+
+
+@final
+@dataclass(frozen=True)
 class PointResult:
     """One policy (one trade-off of one method) on the evaluation prompts.
 
@@ -67,6 +95,7 @@ class PointResult:
         n_replies: replies behind the means.
         dominated: True if another point *of the same method* is at least as good on every
             objective and better on one.
+        constraints: of a constrained policy: its primary objective and its floors.
     """
 
     tradeoff: tuple[float, ...]
@@ -77,6 +106,7 @@ class PointResult:
     collapse: Collapse
     n_replies: int
     dominated: bool
+    constraints: tuple[ConstraintResult, ...] = ()
 
 
 @final
@@ -299,6 +329,11 @@ def _point(data: Mapping[str, Any]) -> PointResult:
             "utility_min": Interval(**data["utility_min"]),
             "utility_chebyshev": Interval(**data["utility_chebyshev"]),
             "collapse": Collapse(**data["collapse"]),
+            # Absent in results of earlier versions.
+            "constraints": tuple(
+                ConstraintResult(**{**c, "found": Interval(**c["found"])})
+                for c in data.get("constraints", ())
+            ),
         }
     )
 

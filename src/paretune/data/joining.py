@@ -79,8 +79,9 @@ class _Joined:
         for index in known:
             old = self.responses[index]
             if index not in taken and not _disagree(old.scores, response.scores):
-                if response.scores.keys() - old.scores.keys():
-                    self.responses[index] = replace(old, scores={**old.scores, **response.scores})
+                both = {**old.scores, **response.scores}
+                count = old.count + response.count
+                self.responses[index] = replace(old, scores=both, count=count)
                 return index
         known.append(len(self.responses))
         self.responses.append(response)
@@ -111,7 +112,7 @@ def _digest(record: Record) -> bytes:
         isinstance(prompt, str),
         [role for role, _ in turns],
         [len(text) for text in texts],
-        [sorted(r.scores.items()) for r in record.responses],
+        [(sorted(r.scores.items()), r.count) for r in record.responses],
         [(c.first, c.second, sorted(c.labels.items())) for c in record.comparisons],
     )
     digest = hashlib.blake2b(repr(rest).encode("utf-8"), digest_size=16)

@@ -84,7 +84,11 @@ def record_json(record: Record) -> dict[str, Any]:
     content: dict[str, Any] = {
         "prompt": prompt_json(record.prompt),
         "responses": [
-            {"text": r.text, **({"scores": _numbers(r.scores)} if r.scores else {})}
+            {
+                "text": r.text,
+                **({"scores": _numbers(r.scores)} if r.scores else {}),
+                **({"count": r.count} if r.count > 1 else {}),
+            }
             for r in record.responses
         ],
     }

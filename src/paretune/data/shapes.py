@@ -56,7 +56,7 @@ def parse_record(row: Mapping[str, Any], check: RowCheck) -> Record:
         item = {"text": value} if isinstance(value, str) else _object(value, at, check)
         text = check.text(item, "text", f"{at}.text") if item is not None else ""
         scores = check.scores((item or {}).get("scores"), f"{at}.scores")
-        responses.append(Response(text, scores))
+        responses.append(Response(text, scores, _count(item or {}, at, check)))
     comparisons = []
     if row.get("comparisons") is not None:
         for i, value in enumerate(_list(row, "comparisons", check)):
@@ -134,6 +134,15 @@ def _object(value: Any, at: str, check: RowCheck) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         check.fault(at, "not an object", f"found {shown(value)}, expected an object")
         return None
+    return value
+
+
+def _count(item: Mapping[str, Any], at: str, check: RowCheck) -> int:
+    value = item.get("count", 1)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        expected = "how often the response was given, an integer >= 1"
+        check.fault(f"{at}.count", "no count", f"found {shown(value)}, expected {expected}")
+        return 1
     return value
 
 

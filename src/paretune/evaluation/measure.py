@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from paretune.core.objective import Objectives
 from paretune.core.results import (
+    ConstraintResult,
     Difference,
     Interval,
     KnownFront,
@@ -30,8 +31,9 @@ from paretune.core.results import (
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import InputError, ShapeError
 from paretune.evaluation.box import Box
+from paretune.evaluation.constraints import measure_constraints
 from paretune.evaluation.front_shape import controllability, front_targets
-from paretune.evaluation.replies import MethodReplies, PointReplies
+from paretune.evaluation.replies import MethodReplies, PointReplies, ReplyTable
 from paretune.evaluation.resample import interval, means_over_replies
 from paretune.evaluation.samples import pick_samples
 from paretune.functional.collapse import collapse_shares
@@ -52,11 +54,15 @@ class Yardstick:
         box: the frozen unit box.
         draws: ``(B, S)`` how often each prompt occurs in each resample; all intervals share it.
         hull: ``(L, M)`` unit rewards of the known front of expected rewards, if there is one.
+        reference: replies of the reference policy, which constraints are measured against.
+        names: of the objectives.
     """
 
     box: Box
     draws: npt.NDArray[np.int64]
     hull: Floats | None = None
+    reference: ReplyTable | None = None
+    names: tuple[str, ...] = ()
 
 
 @final
@@ -134,6 +140,7 @@ def evaluate_point(
         collapse=collapse_shares(table.texts, malformed),
         n_replies=len(table),
         dominated=False,
+        constraints=_constraints(replies, yardstick),
     )
     return MeasuredPoint(result, draws[:, :n_objectives], draws[:, n_objectives:])
 
@@ -247,7 +254,9 @@ def measure(
     if len(set(names)) != len(names) or not names:
         raise InputError(f"run {name!r}: found methods {names}, expected at least one, names once")
     hull = None if known is None else box.unit(np.array(known.hull, dtype=np.float64))
-    yardstick = Yardstick(box, resample_prompts(len(prompts), n_resamples, rng), hull)
+    draws = resample_prompts(len(prompts), n_resamples, rng)
+    against = reference.points[0].table if reference and reference.points else None
+    yardstick = Yardstick(box, draws, hull, against, objectives.names)
     measured = [evaluate_method(m, yardstick) for m in methods]
     asked = tuple(dict.fromkeys(p.tradeoff for m in methods for p in m.points))
     return RunResult(
@@ -266,6 +275,14 @@ def measure(
         facts=dict(facts or {}),
         differences=paired_differences(measured),
         n_prompts=len(prompts),
+    )
+
+
+def _constraints(replies: PointReplies, yardstick: Yardstick) -> tuple[ConstraintResult, ...]:
+    if yardstick.reference is None or not replies.constraints:
+        return ()
+    return measure_constraints(
+        replies.constraints, replies.table, yardstick.reference, yardstick.names, yardstick.draws
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,24 @@ class ReplyTable:
 
 @final
 @dataclass(frozen=True)
+class Constraint:
+    """What a constrained policy was to reach on one objective.
+
+    Args:
+        column: of the objective.
+        unit: ``preference`` over the reference's replies, or ``reward``.
+        floor: ``None`` for the primary objective.
+        slope: label log-odds per unit of reward; ``None``: the larger reward is preferred.
+    """
+
+    column: int
+    unit: Literal["preference", "reward"]
+    floor: float | None
+    slope: float | None = None
+
+
+@final
+@dataclass(frozen=True)
 class PointReplies:
     """Replies of one policy, and the trade-off it answered for.
 
@@ -69,11 +87,13 @@ class PointReplies:
         tradeoff: the trade-off that was asked for.
         policy: what answered, in words.
         table: the replies.
+        constraints: of a constrained policy.
     """
 
     tradeoff: TradeOff
     policy: str
     table: ReplyTable
+    constraints: tuple[Constraint, ...] = ()
 
 
 @final

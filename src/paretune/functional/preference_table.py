@@ -30,6 +30,7 @@ class PreferenceTable:
         row: ``(E,)`` response of each entry.
         group: ``(E,)`` group of each entry, 0 to G - 1, ascending.
         values: ``(E, M)`` preference probabilities in [0, 1]; NaN where nothing is known.
+        count: ``(E,)`` how often each entry was given, >= 1.
         halves: ``(2, E, M)`` the same from two disjoint halves of the opponents, each independent
             of the other; NaN where a half holds none. ``None`` where opponents cannot be split.
     """
@@ -37,6 +38,7 @@ class PreferenceTable:
     row: Ints
     group: Ints
     values: Floats
+    count: Floats
     halves: Floats | None = None
 
     @property
@@ -46,7 +48,11 @@ class PreferenceTable:
 
 
 def pool_table(
-    rewards: Floats, prompt_of: Ints, slope: float | None = None, seed: int = 0
+    rewards: Floats,
+    prompt_of: Ints,
+    slope: float | None = None,
+    seed: int = 0,
+    counts: Ints | None = None,
 ) -> PreferenceTable:
     r"""Every response against the other responses of its prompt, by reward.
 
@@ -58,6 +64,8 @@ def pool_table(
         prompt_of: ``(N,)``.
         slope: label log-odds per unit of reward, > 0; ``None`` for certain labels.
         seed: deals the opponents into halves.
+        counts: ``(N,)`` how often each response was given, >= 1: it competes with its own copies
+            too, and ties with them; ``None`` = once.
 
     Raises:
         InputError: if a reward is missing, or no prompt has two responses. Prompts with a single
@@ -89,22 +97,22 @@ def pool_table(
         )
     kept = sizes[sizes > 1]
     group = np.repeat(np.arange(len(kept)), kept)
-    # Every (entry, opponent) of a group, side by side: sum of n (n - 1) cells.
+    # Every (entry, opponent) of a group, side by side: sum of n^2 cells.
     starts = np.repeat(np.cumsum(kept) - kept, kept)
-    counts = kept[group] - 1
-    entry = np.repeat(np.arange(len(rows)), counts)
-    place = np.arange(len(entry)) - np.repeat(np.cumsum(counts) - counts, counts)
+    count = np.ones(len(rows)) if counts is None else counts[rows].astype(np.float64)
+    sizes = kept[group]
+    entry = np.repeat(np.arange(len(rows)), sizes)
+    place = np.arange(len(entry)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     opponent = starts[entry] + place
-    opponent += opponent >= entry  # an entry is not its own opponent
+    # An entry is not its own opponent, but its copies are.
+    weight = count[opponent] - (opponent == entry)
     chance = _preferred(rewards[rows[entry]] - rewards[rows[opponent]], slope)
     # By the pair, so that both sides of a comparison are in the same half.
     low, high = np.minimum(entry, opponent), np.maximum(entry, opponent)
     half = (hash_keys(seed, _OPPONENTS, low, high) & np.uint64(1)).astype(np.int64)
-    values = _means(entry, chance, np.ones(len(entry)), len(rows))
-    halves = np.stack(
-        [_means(entry, chance, (half == h).astype(np.float64), len(rows)) for h in (0, 1)]
-    )
-    return PreferenceTable(rows, group, values, halves)
+    values = _means(entry, chance, weight, len(rows))
+    halves = np.stack([_means(entry, chance, weight * (half == h), len(rows)) for h in (0, 1)])
+    return PreferenceTable(rows, group, values, count, halves)
 
 
 def label_table(
@@ -147,7 +155,7 @@ def label_table(
     weight, half = np.concatenate([count, count]), np.concatenate([half, half])
     values = _means(entry, chance, weight, len(order))
     halves = np.stack([_means(entry, chance, weight * (half == h), len(order)) for h in (0, 1)])
-    return PreferenceTable(order, group, values, halves)
+    return PreferenceTable(order, group, values, np.ones(len(order)), halves)
 
 
 def pair_table(
@@ -193,6 +201,7 @@ def pair_table(
         np.stack([first, second], axis=1).reshape(-1),
         np.repeat(np.arange(len(first)), 2),
         values,
+        np.ones(2 * len(first)),
     )
 
 

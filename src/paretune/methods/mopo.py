@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from paretune.core.constrained import ConstrainedGoal, Divergence, Labels, Updates
-from paretune.core.job import Head, TrainingJob
+from paretune.core.job import BASE, Head, Offline, Replies, TrainingJob
 from paretune.core.method import Method, Needs
 from paretune.core.policy import Steering
 from paretune.core.tradeoff import TradeOff
@@ -16,6 +16,8 @@ from paretune.methods._fields import check, check_choices
 
 Floors = tuple[float | None, ...]
 _GROUP = "heads"
+_ALL = 1_000_000
+"""More prompts than a run has: every one of them."""
 
 
 @final
@@ -52,6 +54,9 @@ class MOPO(Method):
         relaxation: factor of adaptive floors, in (0, 1].
         lag: optimizer steps between refreshes of the reference, >= 1; ``None`` = never.
         labels: ``pool``, ``table``, ``pair_soft`` or ``pair_hard``.
+        candidates: replies of the reference to each training prompt that are scored and compared
+            in place of the records, >= 2, with ``pool``; ``None`` takes the records. Then the
+            pool is a sample of the reference, as the theory wants it.
         slope: label log-odds per unit of reward, > 0, of ``pool`` and ``pair_soft``; ``None``: the
             larger reward is preferred for certain.
         updates: of the multipliers: ``dual``, ``alternating`` or ``barrier``.
@@ -75,6 +80,7 @@ class MOPO(Method):
     relaxation: float = 0.9995
     lag: int | None = 500
     labels: Labels = "pool"
+    candidates: int | None = None
     slope: float | None = None
     updates: Updates = "dual"
     multiplier_rate: float = 0.02
@@ -97,6 +103,9 @@ class MOPO(Method):
             low = 0 if name == "primary" else 1
             value = getattr(self, name)
             check(value is None or value >= low, at + name, value, f"an integer >= {low}")
+        n = self.candidates
+        is_fine = n is None or (n >= 2 and self.labels == "pool")
+        check(is_fine, at + "candidates", n, "an integer >= 2 with labels 'pool', or nothing")
         check(0 < self.alpha < 1, at + "alpha", self.alpha, "a number in (0, 1)")
         check(0 <= self.radius < math.inf, at + "radius", self.radius, "a finite number >= 0")
         check(0 < self.relaxation <= 1, at + "relaxation", self.relaxation, "a number in (0, 1]")
@@ -149,10 +158,16 @@ class MOPO(Method):
             kind="constrained",
             tradeoff=TradeOff.only(primary, n_objectives),
             goal=self._goal(primary, n_objectives),
+            source=self._source(),
             settings={} if self.steps is None else {"steps": self.steps},
             group=None if is_alone else _GROUP,
             head=None if is_alone else Head(self.heads, self.head_rank),
         )
+
+    def _source(self) -> Offline | Replies:
+        if self.candidates is None:
+            return Offline()
+        return Replies(of=(BASE,), prompts=_ALL, per_prompt=self.candidates)
 
     def _goal(self, primary: int, n_objectives: int) -> ConstrainedGoal:
         def without_primary(floors: Floors) -> Floors:

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from paretune.engines.lm.encode import Encoded, Encoder, Ragged
-from paretune.engines.lm.jobs import JobData
+from paretune.engines.lm.job_data import JobData
 from paretune.errors import DataError
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.fingerprint import model_identity

@@ -259,10 +259,20 @@ class RunConfig(_Strict):
         return [TradeOff.from_mapping(weights, self.axes) for weights in wanted]
 
     def build_method(self, method: MethodConfig) -> Method:
-        """The method object; an objective given by name becomes its number."""
+        """The method object; objectives given by name become columns.
+
+        A name stands for its number (``objective``, ``primary``), and names with values for one
+        value an objective, in order (``thresholds``, ``reward_floors``).
+        """
         options = method.options
-        if isinstance(options.get("objective"), str):
-            options["objective"] = self.axes.index(options["objective"])
+        for option, value in options.items():
+            if option in ("objective", "primary") and isinstance(value, str):
+                options[option] = self.axes.index(value)
+            elif isinstance(value, Mapping):
+                columns: list[Any] = [None] * len(self.objectives)
+                for name, number in value.items():
+                    columns[self.axes.index(name)] = number
+                options[option] = columns
         return build(method.method, options)
 
     def train_of(self, method: MethodConfig) -> TrainSettings:

@@ -55,7 +55,9 @@ def problems_of(config: RunConfig) -> Iterator[tuple[Key, str]]:
 def _of_method(config: RunConfig, method: MethodConfig, key: Key) -> Iterator[tuple[Key, str]]:
     if method.name == REFERENCE:
         yield key, f"found the name {REFERENCE!r}, which results give the base policy"
-    if problem := _problem(lambda: config.build_method(method)):
+    # A plan checks the options against the objectives; which trade-off it is for is no matter.
+    even = [TradeOff.even(len(config.objectives))]
+    if problem := _problem(lambda: config.build_method(method).plan(len(even[0]), even)):
         yield key, problem
     shared = [name for name in _OF_THE_RUN if name in method.train]
     if shared:

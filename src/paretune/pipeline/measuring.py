@@ -14,14 +14,14 @@ from paretune.core.results import Cost, KnownFront, RunResult, to_json
 from paretune.core.tradeoff import TradeOff
 from paretune.evaluation.box import Box, frozen_box
 from paretune.evaluation.measure import measure
-from paretune.evaluation.replies import MethodReplies, PointReplies, ReplyTable
+from paretune.evaluation.replies import Constraint, MethodReplies, PointReplies, ReplyTable
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed, write_json
 from paretune.pipeline.records import read_test_prompts
 from paretune.pipeline.replies import read_replies
 from paretune.pipeline.rewards import has_own_judges, read_normalizer, reward_configs
 from paretune.pipeline.sweep import MethodPlan
-from paretune.pipeline.tasks import REPLIES, RoundTask, TrainTask
+from paretune.pipeline.tasks import REPLIES, ReplyTask, RoundTask, TrainTask
 from paretune.pipeline.worlds import world_of
 
 FRONT = "front.json"
@@ -64,9 +64,28 @@ def _replies_of(config: RunConfig, plan: MethodPlan, failed: Mapping[str, str]) 
     for tradeoff, task, words in zip(plan.tradeoffs, plan.replies, plan.descriptions, strict=True):
         if task.id not in failed:
             columns = read_replies(task.sealed.path / REPLIES, config.objectives)
-            points.append(PointReplies(tradeoff, words, ReplyTable(**columns)))
+            asked = _constraints(config, plan, task)
+            points.append(PointReplies(tradeoff, words, ReplyTable(**columns), asked))
     problem = f"{mine[0].id}: {failed[mine[0].id]}" if mine else None
     return MethodReplies(plan.name, points, _cost(plan, failed), problem)
+
+
+def _constraints(config: RunConfig, plan: MethodPlan, task: ReplyTask) -> tuple[Constraint, ...]:
+    """What the policy that answers was to reach, if a single constrained one answers."""
+    steering = task.steering
+    used = [p for p, w in zip(steering.policies, steering.weights, strict=True) if w != 0]
+    training = [t for t in plan.policies if isinstance(t, TrainTask)]
+    goals = {job.id: (t, job.goal) for t in training for job in t.jobs if job.goal is not None}
+    if len(used) != 1 or used[0] not in goals:
+        return ()
+    train, goal = goals[used[0]]
+    floors: dict[str, float] = (train.sealed.manifest or {})["facts"]["floors"][used[0]]
+    asked = [Constraint(goal.primary, "preference", None, goal.slope)]
+    for column in goal.secondary:
+        is_reward = goal.reward_floors[column] is not None
+        floor = floors[config.objectives[column]]
+        asked.append(Constraint(column, "reward" if is_reward else "preference", floor, goal.slope))
+    return tuple(asked)
 
 
 def _cost(plan: MethodPlan, failed: Mapping[str, str]) -> Cost:
@@ -74,7 +93,8 @@ def _cost(plan: MethodPlan, failed: Mapping[str, str]) -> Cost:
         return dict((task.sealed.manifest or {}).get("facts", {}))
 
     done = [t for t in plan.policies if t.id not in failed]
-    trained = [facts(t) for t in done if isinstance(t, TrainTask)]
+    training = [t for t in done if isinstance(t, TrainTask)]
+    trained = [facts(t) for t in training]
     replied = [facts(t) for t in done if isinstance(t, RoundTask)]
     replied += [facts(t) for t in plan.replies if t.id not in failed]
     return Cost(
@@ -82,7 +102,7 @@ def _cost(plan: MethodPlan, failed: Mapping[str, str]) -> Cost:
         train_tokens=sum(f["tokens"] for f in trained),
         reply_seconds=sum(f["seconds"] for f in replied),
         reply_tokens=sum(f["tokens"] for f in replied),
-        policies=len(trained),
+        policies=sum(len(t.jobs) for t in training),
         tradeoffs=len(plan.tradeoffs),
     )
 

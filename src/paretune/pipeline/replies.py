@@ -43,17 +43,14 @@ class Drawn:
     seconds: float
 
 
-def policy_folder(policies: Path, policy: str) -> Path | None:
-    """Folder of a policy of a method; ``None`` for the base."""
-    return None if policy == BASE else policies / policy
-
-
-def load_steered(steering: Steering, policies: Path, base: str, quantize: str = "none") -> Any:
+def load_steered(
+    steering: Steering, policies: Mapping[str, Path], base: str, quantize: str = "none"
+) -> Any:
     """The model that answers: one policy, or several merged.
 
     Args:
         steering: which policies.
-        policies: folder of the method's policies.
+        policies: folder of every policy of the method, by job.
         base: path or hub id of the base.
         quantize: how a frozen base is loaded.
 
@@ -63,7 +60,7 @@ def load_steered(steering: Steering, policies: Path, base: str, quantize: str = 
     from paretune.engines.lm.merge import merge_policies
     from paretune.engines.lm.models import load_base, load_policy
 
-    folders = [policy_folder(policies, p) for p in steering.policies]
+    folders = [None if p == BASE else policies[p] for p in steering.policies]
     if steering.kind == "merge":
         if any(f is None for f in folders):
             raise ConfigError("steering: merging with the base itself is not defined")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, final
 
 from paretune.core.description import describe
@@ -11,7 +12,8 @@ from paretune.core.job import BASE, Pool, Replies, TrainingJob, order_jobs
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
-from paretune.errors import InputError
+from paretune.errors import ConfigError, InputError
+from paretune.functional.goal_table import check_goal
 from paretune.functional.pairing import comparison_keys
 from paretune.pipeline.config import MethodConfig, RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
@@ -64,7 +66,7 @@ def plan_run(
 def _plan_reference(config: RunConfig, run: RunFolder, n_prompts: int, above: str) -> MethodPlan:
     even = TradeOff.even(len(config.objectives))
     steering = Steering("pick", (BASE,), (1.0,), even)
-    task = _reply_task(config, run, REFERENCE, steering, even, {}, n_prompts, above)
+    task = _reply_task(config, run, REFERENCE, steering, even, {}, {}, n_prompts, above)
     return MethodPlan(REFERENCE, (even,), (), (task,), (BASE,))
 
 
@@ -81,31 +83,37 @@ def _plan_method(
     settings = config.train_of(method)
     jobs = built.plan(len(config.objectives), tradeoffs)
     sealed: dict[str, Sealed] = {}
+    folders: dict[str, Path] = {}
     tasks: list[Task] = []
-    for wave in order_jobs(jobs):
-        for job in wave:
-            needs = [f"{method.name}/{n}" for n in job.needs if n != BASE]
-            if isinstance(job.source, Replies):
-                rounds = _round_tasks(config, run, method.name, job.source, sealed, tasks)
-                needs += [r.id for r in rounds]
-            inputs = {
-                "above": above,
-                "job": describe(job),
-                "settings": asdict(settings),
-                "needs": {n: sealed[n].identity for n in job.needs if n != BASE},
-                "seed": config.seed,
-            }
-            sealed[job.id] = Sealed(run.policy(method.name, job.id), inputs)
-            weight = _train_weight(job, settings, n_rows)
-            tasks.append(
-                TrainTask(method.name, job, settings, sealed[job.id], tuple(needs), weight)
-            )
+    for together in _groups(jobs):
+        first = together[0]
+        needs = [f"{method.name}/{n}" for n in first.needs if n != BASE]
+        if isinstance(first.source, Replies):
+            source = first.source
+            rounds = _round_tasks(config, run, method.name, source, above, sealed, folders, tasks)
+            needs += [r.id for r in rounds]
+        inputs: dict[str, Any] = {
+            "above": above,
+            "job": describe(first if first.group is None else together),
+            "settings": asdict(settings),
+            "needs": {n: sealed[n].identity for n in first.needs if n != BASE},
+            "seed": config.seed,
+        }
+        made = Sealed(run.policy(method.name, first.group or first.id), inputs)
+        weight = _train_weight(first, settings, n_rows)
+        start = None if first.start == BASE else folders[first.start]
+        task = TrainTask(method.name, tuple(together), start, settings, made, tuple(needs), weight)
+        sealed |= dict.fromkeys(task.folders, made)
+        folders |= task.folders
+        tasks.append(task)
     replies: list[ReplyTask] = []
     descriptions: list[str] = []
     for tradeoff in tradeoffs:
         steering = built.steer(tradeoff, tradeoffs)
         replies.append(
-            _reply_task(config, run, method.name, steering, tradeoff, sealed, n_prompts, above)
+            _reply_task(
+                config, run, method.name, steering, tradeoff, sealed, folders, n_prompts, above
+            )
         )
         descriptions.append(in_words(steering))
     return MethodPlan(
@@ -113,13 +121,32 @@ def _plan_method(
     )
 
 
+def _groups(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
+    """Jobs in an order that can be run, those of a group together.
+
+    Raises:
+        ConfigError: if the jobs of a group do not start alike.
+    """
+    ordered = [job for wave in order_jobs(jobs) for job in wave]
+    together: dict[str, list[TrainingJob]] = {}
+    for job in ordered:
+        together.setdefault(f"job {job.id}" if job.group is None else job.group, []).append(job)
+    for group in together.values():
+        if len({(job.start, job.source, job.kind) for job in group}) > 1:
+            raise ConfigError(
+                f"plan: found group {group[0].group!r} with jobs of several kinds, starts or "
+                "sources, expected jobs that can share a backbone"
+            )
+    return list(together.values())
+
+
 def in_words(steering: Steering) -> str:
     """What answers: ``expert-0``, or ``merge(expert-0:0.3, expert-1:0.7)``."""
-    if len(steering.policies) == 1:
-        text = steering.policies[0]
+    used = [(p, w) for p, w in zip(steering.policies, steering.weights, strict=True) if w != 0]
+    if len(used) == 1:
+        text = used[0][0]
     else:
-        parts = zip(steering.policies, steering.weights, strict=True)
-        text = f"{steering.kind}({', '.join(f'{p}:{w:g}' for p, w in parts)})"
+        text = f"{steering.kind}({', '.join(f'{p}:{w:g}' for p, w in used)})"
     return text if steering.candidates == 1 else f"best of {steering.candidates} from {text}"
 
 
@@ -128,7 +155,9 @@ def _round_tasks(
     run: RunFolder,
     method: str,
     source: Replies,
+    above: str,
     sealed: dict[str, Sealed],
+    folders: dict[str, Path],
     tasks: list[Task],
 ) -> list[RoundTask]:
     """One task for each job that replies; shared by all jobs with the same source."""
@@ -140,14 +169,15 @@ def _round_tasks(
             rounds += [t for t in known if isinstance(t, RoundTask)]
             continue
         inputs = {
-            "policy": sealed[job_id].identity,
+            "policy": above if job_id == BASE else sealed[job_id].identity,
             "source": describe(source),
             "generate": config.generate.model_dump(),
             "seed": config.seed,
         }
         weight = _REPLY_WEIGHT * source.prompts * source.per_prompt
+        needs = () if job_id == BASE else (f"{method}/{sealed[job_id].path.name}",)
         task = RoundTask(
-            method, job_id, source, Sealed(path, inputs), (f"{method}/{job_id}",), weight
+            method, job_id, folders.get(job_id), source, Sealed(path, inputs), needs, weight
         )
         tasks.append(task)
         rounds.append(task)
@@ -161,6 +191,7 @@ def _reply_task(
     steering: Steering,
     tradeoff: TradeOff,
     sealed: dict[str, Sealed],
+    folders: dict[str, Path],
     n_prompts: int,
     above: str,
 ) -> ReplyTask:
@@ -181,17 +212,20 @@ def _reply_task(
     return ReplyTask(
         method,
         steering,
-        run.stage(4) / method,
+        {p: folders[p] for p in steering.policies if p != BASE},
         Sealed(run.stage(5) / method / tradeoff.slug, inputs),
-        tuple(f"{method}/{p}" for p in steering.policies if p != BASE),
+        tuple(
+            dict.fromkeys(f"{method}/{sealed[p].path.name}" for p in steering.policies if p != BASE)
+        ),
         _REPLY_WEIGHT * n_prompts * config.evaluate.draws * steering.candidates,
     )
 
 
 def _train_weight(job: TrainingJob, settings: Any, n_rows: tuple[int, int]) -> float:
     mine = settings.with_job(job.settings)
-    rows = n_rows[0] if job.kind == "sft" else n_rows[1]
-    return float(mine.n_steps(rows) * mine.batch_size * (1 if job.kind == "sft" else 2))
+    is_paired = job.kind == "pairwise"
+    rows = n_rows[1] if is_paired else n_rows[0]
+    return float(mine.n_steps(rows) * mine.batch_size * (2 if is_paired else 1))
 
 
 def check_rows(plans: Sequence[MethodPlan], data: PreferenceData, seed: int) -> None:
@@ -203,7 +237,8 @@ def check_rows(plans: Sequence[MethodPlan], data: PreferenceData, seed: int) -> 
     for plan in plans:
         for task in plan.policies:
             if isinstance(task, TrainTask):
-                check_job(task.id, task.job, data, task.settings.seed + seed)
+                for job in task.jobs:
+                    check_job(f"{plan.name}/{job.id}", job, data, task.settings.seed + seed)
 
 
 def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> None:
@@ -220,12 +255,14 @@ def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> N
     """
     if isinstance(job.source, Replies):
         return
+    rule: Any = job.rows
     try:
-        if job.kind == "sft":
-            taken = len(job.rows(Pool.of(data)))  # type: ignore[call-arg, arg-type]
+        if job.goal is not None:
+            taken = check_goal(job.goal, data, seed)
+        elif job.kind == "sft":
+            taken = len(rule(Pool.of(data)))
         else:
-            keys = comparison_keys(data.n_comparisons, seed)
-            taken = len(job.rows(data.labels, keys).index)  # type: ignore[call-arg, arg-type, union-attr]
+            taken = len(rule(data.labels, comparison_keys(data.n_comparisons, seed)).index)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     if not taken:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, final
 
 import numpy as np
 
-from paretune.core.job import BASE, Replies, TrainingJob
+from paretune.core.job import Replies, TrainingJob
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData, Prompt, Record, Response
 from paretune.core.rewards import RewardMatrix
@@ -84,10 +84,21 @@ class Task(Protocol):
 @final
 @dataclass(frozen=True)
 class TrainTask:
-    """Train one job of one method."""
+    """Train one job of one method, or the jobs of one group together.
+
+    Args:
+        method: name of the method in the results.
+        jobs: one, or all of a group.
+        start: folder of the policy it goes on from; ``None`` for the base.
+        settings: of the run, for this method.
+        sealed: the folder: the policy itself, or of a group one folder a policy.
+        needs: tasks that must be done before.
+        weight: rough cost, for progress.
+    """
 
     method: str
-    job: TrainingJob
+    jobs: tuple[TrainingJob, ...]
+    start: Path | None
     settings: TrainSettings
     sealed: Sealed
     needs: tuple[str, ...]
@@ -96,20 +107,27 @@ class TrainTask:
     @property
     def id(self) -> str:
         """Unique in the run."""
-        return f"{self.method}/{self.job.id}"
+        return f"{self.method}/{self.sealed.path.name}"
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Folder of every policy it makes, by job."""
+        if self.jobs[0].group is None:
+            return {self.jobs[0].id: self.sealed.path}
+        return {job.id: self.sealed.path / job.id for job in self.jobs}
 
     def perform(self, place: Place, progress: Progress) -> None:
-        """Train and save the policy."""
-        from paretune.engines.lm.jobs import train_job
-        from paretune.engines.lm.models import load_tokenizer, save_policy
+        """Train and save the policies."""
+        from paretune.engines.lm.jobs import train_jobs
+        from paretune.engines.lm.models import load_tokenizer
 
-        here = _context(place)
+        here, job = _context(place), self.jobs[0]
         inputs = here.job_data
-        if isinstance(self.job.source, Replies):
-            inputs = _reply_data(place, self.method, self.job.source)
+        if isinstance(job.source, Replies):
+            inputs = _reply_data(place, self.method, job.source)
         settings = replace(self.settings, seed=self.settings.seed + place.config.seed)
         with self.sealed.writing() as (folder, facts):
-            model = _start_model(place, self.method, self.job, settings)
+            model = _start_model(place, self.start, settings)
             losses: list[float] = []
 
             def watch(step: int, steps: int, numbers: Any) -> None:
@@ -118,11 +136,15 @@ class TrainTask:
                 place.run.log({"stage": 4, "task": self.id, "step": step, **numbers})
                 progress(step, steps)
 
-            cost = train_job(self.job, inputs, model, here.encoder.pad_id, settings, folder, watch)
-            save_policy(model, load_tokenizer(place.base), folder)
+            save, cost = train_jobs(
+                self.jobs, inputs, model, here.encoder.pad_id, settings, folder, watch
+            )
+            staged = [folder / path.relative_to(self.sealed.path) for path in self.folders.values()]
+            save(load_tokenizer(place.base), staged)
             facts.update(
                 seconds=round(cost.seconds, 3), tokens=cost.tokens, steps=cost.steps,
                 rows=cost.rows, last_loss=losses[-1] if losses else None,
+                **({"floors": cost.floors} if cost.floors else {}),
             )  # fmt: skip
 
 
@@ -133,6 +155,7 @@ class RoundTask:
 
     method: str
     job_id: str
+    policy: Path | None
     source: Replies
     sealed: Sealed
     needs: tuple[str, ...]
@@ -157,7 +180,10 @@ class RoundTask:
         steering = Steering("pick", (self.job_id,), (1.0,), _any_tradeoff(place))
         with self.sealed.writing() as (folder, facts):
             model = load_steered(
-                steering, self.sealed.path.parent, place.base, place.config.quantize
+                steering,
+                {self.job_id: self.policy} if self.policy else {},
+                place.base,
+                place.config.quantize,
             )
             drawn = draw(
                 model, here.encoder, prompts, steering, decoding, source.per_prompt,
@@ -175,7 +201,7 @@ class ReplyTask:
 
     method: str
     steering: Steering
-    policies: Path
+    policies: Mapping[str, Path]
     sealed: Sealed
     needs: tuple[str, ...]
     weight: float
@@ -266,11 +292,10 @@ def _context(place: Place) -> _Context:
     return _contexts[place.run.path]
 
 
-def _start_model(place: Place, method: str, job: TrainingJob, settings: TrainSettings) -> Any:
+def _start_model(place: Place, start: Path | None, settings: TrainSettings) -> Any:
     from paretune.engines.lm.models import add_adapter, load_base, load_policy
 
-    if job.start != BASE:
-        start = place.run.policy(method, job.start)
+    if start is not None:
         return load_policy(start, place.base, train=True, quantize=place.config.quantize)
     if settings.lora is None:
         return load_base(place.base)
@@ -293,31 +318,34 @@ def _round_prompts(data: PreferenceData, source: Replies, seed: int) -> list[Pro
 
 
 def _reply_data(place: Place, method: str, source: Replies) -> Any:
-    """Rounds as training rows: empty, collapsed and repeated replies are left out."""
-    from paretune.engines.lm.jobs import JobData
+    """Rounds as training rows: broken replies are left out, repeated ones joined and counted."""
+    from paretune.engines.lm.job_data import JobData
 
     here = _context(place)
     data: PreferenceData = here.job_data.data
     objectives = place.config.objectives
     prompts = _round_prompts(data, source, place.config.seed)
-    records: list[Record] = []
-    seen: set[tuple[int, str]] = set()
+    found: dict[tuple[int, str], Response] = {}
     for job_id in source.of:
         rows = read_replies(round_folder(place.run, method, job_id, source) / REPLIES, objectives)
         for number, text, values in zip(
             rows["prompt_of"], rows["texts"], rows["rewards"], strict=True
         ):
-            if (int(number), text) in seen or collapse_cause(text) is not None:
+            if collapse_cause(text) is not None:
                 continue
-            seen.add((int(number), text))
-            scores = dict(zip(objectives, map(float, values), strict=True))
-            records.append(Record(prompts[int(number)], (Response(text, scores),)))
+            key, scores = (
+                (int(number), text),
+                dict(zip(objectives, map(float, values), strict=True)),
+            )
+            count = found[key].count + 1 if key in found else 1
+            found[key] = Response(text, scores, count)
+    records = [Record(prompts[number], (reply,)) for (number, _), reply in found.items()]
     if source.with_offline:
         for text, row, values in zip(data.texts, data.prompt_of, data.rewards.values, strict=True):
             scores = dict(zip(objectives, map(float, values), strict=True))
             records.append(Record(data.prompts[int(row)], (Response(text, scores),)))
     if not records:
-        raise InputError(f"{method}: every reply of {source.of} is empty, collapsed or repeated")
+        raise InputError(f"{method}: every reply of {source.of} is empty or collapsed")
     rows_data = PreferenceData.from_records(records, objectives)
     rows_data = rows_data.with_rewards(RewardMatrix(place.config.axes, rows_data.rewards.values))
     encoded = here.encoder.encode(rows_data.prompts, rows_data.texts, rows_data.prompt_of)

@@ -21,7 +21,7 @@ from paretune.reporting.figure import front_svgs, tradeoff_svgs
 from paretune.reporting.glossary import GLOSSARY
 from paretune.reporting.look import Look
 from paretune.reporting.plain import printable
-from paretune.reporting.table import cost_table
+from paretune.reporting.table import cost_table, floor_table
 from paretune.reporting.verdict import agreement, verdicts, what_was_run
 from paretune.reporting.wording import number, weights
 
@@ -110,6 +110,7 @@ def _run(result: RunResult, styles: Mapping[str, Look]) -> dict[str, Any]:
         "cost_columns": cost.columns[1:],
         # The terminal cuts long names; here the row of the same place has it in full.
         "costs": [(row.name, *cells[1:]) for row, cells in zip(rows, cost.rows, strict=True)],
+        "floors": floor_table(result),
         "samples": _samples(result, styles),
         "notes": result.notes,
         "facts": result.facts,

@@ -65,6 +65,28 @@ def method_table(result: RunResult) -> Table:
     return _without_empty(Table(columns, tuple(rows), failed))
 
 
+def floor_table(result: RunResult) -> Table | None:
+    """What constrained policies were to keep and what they kept; ``None`` where there is none."""
+    # A policy that answers for every trade-off is told of once.
+    rows = tuple(
+        dict.fromkeys(
+            (
+                f"{one_line(method.name, NAME_WIDTH)}: {one_line(point.policy, NAME_WIDTH)}",
+                c.objective,
+                c.unit,
+                NOTHING if c.floor is None else f">= {number(c.floor)}",
+                f"{number(c.found.value)} [{number(c.found.low)}, {number(c.found.high)}]",
+                c.verdict,
+            )
+            for method in result.methods
+            for point in method.points
+            for c in point.constraints
+        )
+    )
+    columns = ("policy", "objective", "measured as", "floor", "found", "verdict")
+    return Table(columns, rows) if rows else None
+
+
 def cost_table(result: RunResult) -> Table:
     """What each method cost: seconds of CPU, tokens and policies stored."""
     methods = [*([result.reference] if result.reference else []), *result.methods]

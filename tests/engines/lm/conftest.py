@@ -20,7 +20,7 @@ from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from paretune.core.record import Comparison, PreferenceData, Record, Response
 from paretune.engines.lm.encode import Encoded, Encoder, Ragged
-from paretune.engines.lm.jobs import JobData
+from paretune.engines.lm.job_data import JobData
 from paretune.engines.lm.models import build_model
 from paretune.engines.lm.reference import reference_logps
 

@@ -13,7 +13,8 @@ import torch
 
 from paretune.core.job import Pool, TrainingJob
 from paretune.core.tradeoff import TradeOff
-from paretune.engines.lm.jobs import JobData, train_job
+from paretune.engines.lm.job_data import JobData
+from paretune.engines.lm.jobs import train_job
 from paretune.engines.lm.models import add_adapter, load_policy, save_policy
 from paretune.engines.lm.reference import reference_logps
 from paretune.engines.lm.settings import LoraSettings, TrainSettings

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -14,50 +15,61 @@ import torch
 from torch import Tensor
 
 from paretune.core.job import PairOrder, Pool, TrainingJob
-from paretune.core.record import PreferenceData
 from paretune.engines.lm.batches import batch_schedule, row_lengths
-from paretune.engines.lm.encode import Encoded
+from paretune.engines.lm.constrained import train_constrained
 from paretune.engines.lm.forward import scorer_for
+from paretune.engines.lm.job_data import JobCost, JobData
+from paretune.engines.lm.models import save_policy
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
 from paretune.errors import InputError, RunError
 from paretune.functional.losses import PairBatch
 from paretune.functional.pairing import comparison_keys
 
-
-@final
-@dataclass(frozen=True)
-class JobData:
-    """What a job trains on, encoded.
-
-    Args:
-        data: prompts, texts, rewards and comparisons.
-        encoded: their token ids, row for row.
-        ref_logps: ``(N,)`` log-probability of each response under the reference policy, nats;
-            NaN where it was not needed.
-    """
-
-    data: PreferenceData
-    encoded: Encoded
-    ref_logps: npt.NDArray[np.float64]
+Save = Callable[[Any, Sequence[Path]], None]
+"""Writes the trained policies with a tokenizer, one folder a job."""
 
 
-@final
-@dataclass(frozen=True)
-class JobCost:
-    """What a job cost.
+def train_jobs(
+    jobs: Sequence[TrainingJob],
+    inputs: JobData,
+    model: Any,
+    pad_id: int,
+    settings: TrainSettings,
+    folder: Path,
+    progress: Progress | None = None,
+) -> tuple[Save, JobCost]:
+    """Train one job, or the jobs of a group together, in place.
 
     Args:
-        seconds: CPU seconds of the training process.
-        tokens: tokens that went through training steps, padding left out.
-        steps: optimizer steps.
-        rows: distinct rows trained on.
-    """
+        jobs: one, or all of a group; the first one's own settings win over ``settings``.
+        inputs: the rows they may use.
+        model: their start; only parameters that require a gradient move.
+        pad_id: fills short rows.
+        settings: of the run.
+        folder: for the library's own files and the log of multipliers.
+        progress: receives every log line.
 
-    seconds: float
-    tokens: int
-    steps: int
-    rows: int
+    Raises:
+        InputError: if a rule leaves no row, a floor cannot be met, or jobs of this kind do not
+            train together.
+        RunError: if training diverges.
+    """
+    if jobs[0].kind == "constrained":
+        settings = settings.with_job(jobs[0].settings)
+        policies, cost = train_constrained(jobs, inputs, model, pad_id, settings, folder, progress)
+        return policies.save, cost
+    if len(jobs) > 1:
+        raise InputError(
+            f"group {jobs[0].group!r}: found {len(jobs)} jobs of kind {jobs[0].kind!r}, expected "
+            "constrained jobs: only these share a backbone here"
+        )
+    cost = train_job(jobs[0], inputs, model, pad_id, settings, folder, progress)
+    return partial(_save_alone, model), cost
+
+
+def _save_alone(model: Any, tokenizer: Any, folders: Sequence[Path]) -> None:
+    save_policy(model, tokenizer, folders[0])
 
 
 def train_job(

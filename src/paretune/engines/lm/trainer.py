@@ -38,7 +38,7 @@ _SCHEDULES = {"constant": "constant_with_warmup"}
 
 @final
 class StepDataset(Dataset[Batch]):
-    """Item t is batch t of the schedule: everything random was decided there.
+    """Item t is batch t of the schedule, with its number: all that is random was decided there.
 
     Args:
         schedule: rows of each batch.
@@ -60,7 +60,8 @@ class StepDataset(Dataset[Batch]):
         return len(self._schedule)
 
     def __getitem__(self, step: int) -> Batch:
-        return self._build(self._schedule[step]) | {"share": float(self._shares[step])}
+        facts = {"share": float(self._shares[step]), "number": step}
+        return self._build(self._schedule[step]) | facts
 
 
 @final
@@ -253,7 +254,7 @@ def run_training(
         args=args,
         train_dataset=StepDataset(schedule, build, batch_shares(schedule, sizes, per_step)),
         batch_loss=batch_loss,
-        dtype=_dtype(settings, args.device),
+        dtype=arithmetic(settings, args.device),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
@@ -283,7 +284,8 @@ def flush_denormals() -> Iterator[None]:
         torch.set_flush_denormal(was_on)
 
 
-def _dtype(settings: TrainSettings, device: torch.device) -> torch.dtype:
+def arithmetic(settings: TrainSettings, device: torch.device) -> torch.dtype:
+    """What a forward pass of a training computes in."""
     if settings.precision == "auto":
         return fast_dtype(device)
     return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32

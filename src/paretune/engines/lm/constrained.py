@@ -1,0 +1,413 @@
+"""Constrained jobs on a language model: one objective maximized, the others above their floors.
+
+The policies of a group share the backbone; each has its head, its multipliers, its floors and its
+reference. Everything that a step depends on is a buffer of the module that trains, so whatever
+saves the module saves the state of the constraints with it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from paretune.core.constrained import ConstrainedGoal
+from paretune.core.job import TrainingJob
+from paretune.engines.lm.batches import batch_schedule, row_lengths
+from paretune.engines.lm.forward import autocast
+from paretune.engines.lm.heads import HeadedScorer
+from paretune.engines.lm.job_data import JobCost, JobData
+from paretune.engines.lm.settings import TrainSettings
+from paretune.engines.lm.trainer import (
+    Batch,
+    Progress,
+    arithmetic,
+    n_processes,
+    run_training,
+)
+from paretune.errors import InputError
+from paretune.functional.goal_table import GoalTable, goal_table, solve_multipliers
+from paretune.functional.imitation_weights import (
+    clipped_log_ratios,
+    constrained_scores,
+    effective_sample_size,
+    literal_log_weights,
+    log_weights,
+    robust_log_weights,
+)
+from paretune.functional.multipliers import MultiplierState, barrier_multipliers
+
+_PER_ROW = 4
+"""Responses of a prompt that share a row, at most: they share its encoding."""
+
+_LOWEST_ESS = 0.1
+"""Below this share of the entries an importance-weighted reference is noise: the old one stays."""
+
+_TOKENS = 8192
+"""Padded tokens of a batch when all rows are scored."""
+
+LOG = "multipliers.jsonl"
+
+
+@final
+class ConstraintState(nn.Module):
+    """Multipliers, floors and reference of one policy, as buffers.
+
+    Args:
+        goal: of the policy.
+        table: its labels.
+        names: of the objectives with a floor.
+    """
+
+    def __init__(self, goal: ConstrainedGoal, table: GoalTable, names: Sequence[str]) -> None:
+        super().__init__()
+        self.goal, self.table, self.names = goal, table, tuple(names)
+        start = MultiplierState.start(table.floors, _at_reference(table, goal), goal.relaxation)
+        self._fields = tuple(start.to_arrays())
+        for name in self._fields:
+            self.register_buffer(name, getattr(start, name).clone())
+        nothing = torch.zeros(len(table.row), dtype=torch.float64)
+        self.log_ratios: Tensor
+        self.register_buffer("log_ratios", nothing)
+        self.snapshot: Tensor
+        self.register_buffer("snapshot", nothing.clone())
+        self.log_w: Tensor
+        self.register_buffer("log_w", nothing.clone())
+        self.is_kept: Tensor
+        self.register_buffer("is_kept", torch.zeros((), dtype=torch.bool))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> ConstraintState:
+        # A few numbers an entry in float64: they stay where the tables are, on the CPU.
+        return self
+
+    @property
+    def state(self) -> MultiplierState:
+        """The numbers of the buffers."""
+        return MultiplierState(**{name: getattr(self, name).clone() for name in self._fields})
+
+    def put(self, state: MultiplierState) -> None:
+        """Write the numbers of a state into the buffers."""
+        for name in self._fields:
+            getattr(self, name).copy_(getattr(state, name))
+
+    def solve(self) -> None:
+        """Multipliers and weights of the current reference and floors, exactly (``dual``)."""
+        if self.goal.updates != "dual":
+            return
+        multipliers, log_w = solve_multipliers(
+            self.table, self.goal, self.state.floors, self.log_ratios
+        )
+        self.put(replace(self.state, multipliers=multipliers))
+        self.log_w.copy_(log_w)
+
+    def refresh(self, log_ratios: Tensor) -> None:
+        """The reference becomes the last snapshot, the policy the new one; floors follow.
+
+        Args:
+            log_ratios: ``(E,)`` of the policy now over the start, nats.
+        """
+        base = self.table.base(self.snapshot)
+        share = float(effective_sample_size(base)) / len(base)
+        self.is_kept.fill_(share < _LOWEST_ESS)
+        if not self.is_kept:
+            self.log_ratios.copy_(self.snapshot)
+        is_adaptive = torch.isnan(self.table.floors)
+        self.put(self.state.refresh(is_adaptive, self.goal.relaxation))
+        self.snapshot.copy_(clipped_log_ratios(log_ratios, torch.zeros_like(log_ratios)))
+        self.solve()
+
+    def weigh(self, entries: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """Weights of the entries of a batch, after one step of the multipliers.
+
+        Args:
+            entries: ``(R,)`` distinct or repeated entries of the table.
+
+        Returns:
+            ``(R,)`` weights with mean 1 over the reference, and numbers for the log.
+        """
+        groups = torch.unique(self.table.group[entries])
+        part, members = self.table.take(groups)
+        base = part.base(self.log_ratios[members])
+        goal, state = self.goal, self.state
+        rate = goal.multiplier_rate if goal.updates == "alternating" else 0.0
+        values = self._constraint(part, members, base)
+        state, moments = state.advance(
+            values, base, radius=goal.radius, multiplier_rate=rate,
+            temperature_rate=goal.temperature_rate, decay=goal.decay,
+        )  # fmt: skip
+        if goal.updates == "barrier":
+            multipliers = barrier_multipliers(state.moments, state.floors, goal.barrier)
+            state = replace(state, multipliers=multipliers)
+        self.put(state)
+        state.require_bounded(self.names)
+        log_w = self._log_weights(part, members, base)
+        spread = torch.full((len(self.table.row),), torch.nan, dtype=torch.float64)
+        # How much more than its share an entry counts: importance ratio times weight.
+        sizes = torch.bincount(part.group).double()
+        spread[members] = log_w + base + torch.log(len(sizes) * sizes)[part.group]
+        ess = float(effective_sample_size(log_w + base)) / len(base)
+        facts = {
+            "multipliers": state.multipliers.tolist(),
+            "temperatures": state.temperatures.tolist(),
+            "floors": state.floors.tolist(),
+            "values": moments.bound.tolist(),
+            "ess": ess,
+        }
+        return spread[entries].exp(), facts
+
+    def _constraint(self, part: GoalTable, members: Tensor, base: Tensor) -> Tensor:
+        goal, state = self.goal, self.state
+        if goal.is_literal or goal.divergence != "reverse_kl" or goal.radius > 0:
+            w = self._log_weights(part, members, base).exp()
+            return w[:, None] * part.secondary
+        return part.crossfit(state.multipliers, goal.tau, base)
+
+    def _log_weights(self, part: GoalTable, members: Tensor, base: Tensor) -> Tensor:
+        goal, state = self.goal, self.state
+        if goal.updates == "dual":
+            return self.log_w[members]
+        scores = constrained_scores(part.primary, part.secondary, state.multipliers)
+        if goal.is_literal:
+            return literal_log_weights(scores, goal.tau)
+        if goal.radius > 0:
+            return robust_log_weights(
+                part.primary, part.secondary, state.multipliers, state.temperatures, goal.tau,
+                part.group, base,
+            )  # fmt: skip
+        return log_weights(scores, goal.tau, part.group, base)
+
+
+@final
+class Pursuit(nn.Module):
+    """What trains: policies, and the state of the constraints of each.
+
+    Args:
+        policies: K of them.
+        states: one a policy.
+    """
+
+    def __init__(self, policies: HeadedScorer, states: Sequence[ConstraintState]) -> None:
+        super().__init__()
+        self.policies = policies
+        self.states = nn.ModuleList(states)
+
+    def forward(self, rows: Any) -> Tensor:
+        """``(K, R)`` log-probabilities; see :meth:`HeadedScorer.forward`."""
+        logps: Tensor = self.policies(rows)
+        return logps
+
+    @property
+    def quantization_method(self) -> Any:
+        """Passed on: the trainer must not move a 4-bit model."""
+        return self.policies.quantization_method
+
+
+def train_constrained(
+    jobs: Sequence[TrainingJob],
+    inputs: JobData,
+    model: Any,
+    pad_id: int,
+    settings: TrainSettings,
+    folder: Path,
+    progress: Progress | None = None,
+) -> tuple[HeadedScorer, JobCost]:
+    """Train constrained jobs in place; see :func:`paretune.engines.lm.jobs.train_jobs`."""
+    started = time.process_time()
+    goals = [_goal_of(job) for job in jobs]
+    objectives = inputs.data.rewards.objectives.names
+    tables = [goal_table(goal, inputs.data, settings.seed) for goal in goals]
+    states = [
+        ConstraintState(goal, table, [objectives[i] for i in table.objectives])
+        for goal, table in zip(goals, tables, strict=True)
+    ]
+    entry = _rows_of_entries(tables[0], goals[0])
+    row = tables[0].row[np.maximum(entry, 0)]
+    # A pair is one row; of a pool, the batch size counts responses.
+    if goals[0].labels in ("pool", "table"):
+        size = max(1, settings.batch_size // entry.shape[1])
+        settings = replace(settings, batch_size=size)
+    lengths = row_lengths(inputs.encoded, row)
+    per_step = settings.accumulate * n_processes()
+    steps = settings.n_steps(len(row), n_processes())
+    schedule = batch_schedule(lengths, settings.batch_size, steps * per_step, settings.seed)
+    heads = [job.head for job in jobs]
+    policies = HeadedScorer(model, heads, inputs.encoded, row, pad_id, settings.seed)
+    pursuit = Pursuit(policies, states)
+    step_of = _Steps(
+        pursuit, [job.id for job in jobs], inputs, pad_id, settings, folder, per_step, steps
+    )
+
+    def build(rows: npt.NDArray[np.int64]) -> Batch:
+        return {
+            "rows": policies.pack(inputs.encoded, row[rows], pad_id),
+            "entries": torch.from_numpy(entry[rows].ravel()),
+        }
+
+    with step_of:
+        run_training(
+            pursuit, schedule, build, step_of.loss, settings,
+            folder=folder, progress=progress,
+        )  # fmt: skip
+    tokens = int(sum(lengths[batch].sum() for batch in schedule))
+    used = len(np.unique(row[np.concatenate(schedule)]))
+    floors = {
+        job.id: dict(zip(state.names, state.state.floors.tolist(), strict=True))
+        for job, state in zip(jobs, states, strict=True)
+    }
+    return policies, JobCost(time.process_time() - started, tokens, steps, used, floors)
+
+
+@final
+class _Steps:
+    """The loss of a step, with what happens between steps: refreshes and the log."""
+
+    def __init__(
+        self, pursuit: Pursuit, names: Sequence[str], inputs: JobData, pad_id: int,
+        settings: TrainSettings, folder: Path, per_step: int, steps: int,
+    ) -> None:  # fmt: skip
+        self._pursuit, self._names, self._inputs = pursuit, names, inputs
+        self._pad_id, self._settings, self._folder = pad_id, settings, folder
+        self._per_step, self._steps = per_step, steps
+        self._start: list[Tensor] = []
+        self._file: TextIO | None = None
+        self._seen = -1
+
+    def __enter__(self) -> _Steps:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = (self._folder / LOG).open("a", encoding="utf-8")
+        for state in self._states:
+            state.solve()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        assert self._file is not None
+        self._file.close()
+
+    @property
+    def _states(self) -> list[ConstraintState]:
+        return list(self._pursuit.states)  # type: ignore[arg-type]
+
+    @property
+    def _lag(self) -> int | None:
+        """Steps between refreshes; ``None`` where the run ends before the first that matters."""
+        lag = self._states[0].goal.lag
+        return None if lag is None or lag >= self._steps else lag
+
+    def loss(self, model: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Weighted imitation by every policy, a mean over the tokens of the batch."""
+        step = batch["number"] // self._per_step
+        if step != self._seen:
+            self._seen = step
+            self._between(step)
+        entries = batch["entries"].cpu()
+        is_real = entries >= 0
+        weights, metrics = [], {}
+        for name, state in zip(self._names, self._states, strict=True):
+            w, facts = state.weigh(entries[is_real])
+            padded = torch.zeros(len(entries), dtype=torch.float64)
+            padded[is_real] = w
+            weights.append(padded)
+            self._log(step, name, facts)
+            for objective, value, multiplier in zip(
+                state.names, facts["values"], facts["multipliers"], strict=True
+            ):
+                metrics[f"{name}/value/{objective}"] = torch.tensor(value)
+                metrics[f"{name}/multiplier/{objective}"] = torch.tensor(multiplier)
+            metrics[f"{name}/ess"] = torch.tensor(facts["ess"])
+        logps = model(batch["rows"])
+        u = torch.stack(weights).to(logps.device, logps.dtype)
+        tokens = (batch["rows"].tokens * is_real.to(batch["rows"].tokens.device)).sum()
+        return -(u * logps).sum() / tokens, metrics
+
+    def _between(self, step: int) -> None:
+        """Move the references, where it is time to."""
+        lag = self._lag
+        if lag is None:
+            return
+        if step == 0:
+            self._start = self._logps()
+        elif step % lag == 0:
+            for state, start, now in zip(self._states, self._start, self._logps(), strict=True):
+                state.refresh(now - start)
+
+    @torch.no_grad()
+    def _logps(self) -> list[Tensor]:
+        """``(E,)`` log-probabilities of all entries under each policy, in float64."""
+        encoded, policies = self._inputs.encoded, self._pursuit.policies
+        rows = np.unique(self._states[0].table.row)
+        lengths = row_lengths(encoded, rows[:, None])
+        order = rows[np.argsort(lengths, kind="stable")]
+        longest = np.sort(lengths)
+        device = next(policies.parameters()).device
+        found = torch.full((policies.n_policies, len(encoded.responses)), torch.nan).double()
+        was_training = policies.training
+        policies.eval()
+        start = 0
+        while start < len(order):
+            stop = start + 1
+            while stop < len(order) and longest[stop] * (stop + 1 - start) <= _TOKENS:
+                stop += 1
+            some = order[start:stop]
+            packed = policies.pack(encoded, some[:, None], self._pad_id).to(device)
+            with autocast(device, arithmetic(self._settings, device)):
+                found[:, torch.from_numpy(some)] = policies(packed).double().cpu()
+            start = stop
+        policies.train(was_training)
+        return [
+            logps[torch.from_numpy(state.table.row)]
+            for logps, state in zip(found, self._states, strict=True)
+        ]
+
+    def _log(self, step: int, name: str, facts: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps({"step": step + 1, "job": name, **facts}) + "\n")
+
+
+def _goal_of(job: TrainingJob) -> ConstrainedGoal:
+    if job.goal is None:
+        raise InputError(f"job {job.id}: a constrained job needs a goal")
+    goal = job.goal
+    if goal.updates == "dual" and (goal.radius > 0 or goal.is_literal):
+        raise InputError(
+            f"job {job.id}: found updates 'dual' with a radius or the literal formulas, expected "
+            "'alternating' on a language model"
+        )
+    if goal.updates != "dual" and goal.divergence != "reverse_kl":
+        raise InputError(
+            f"job {job.id}: found divergence {goal.divergence!r} with updates {goal.updates!r}, "
+            "expected updates 'dual'"
+        )
+    return goal
+
+
+def _at_reference(table: GoalTable, goal: ConstrainedGoal) -> Tensor:
+    """``(C,)`` what the reference reaches, by the bound that floors are compared with."""
+    base = table.base()
+    if goal.radius == 0 or goal.is_literal:
+        return (base.exp()[:, None] * table.secondary).sum(0)
+    from paretune.functional.robust import kl_ball_bound
+
+    bounds = [kl_ball_bound(q, base.exp(), goal.radius)[0] for q in table.secondary.T]
+    return torch.stack([torch.as_tensor(b, dtype=torch.float64) for b in bounds])
+
+
+def _rows_of_entries(table: GoalTable, goal: ConstrainedGoal) -> npt.NDArray[np.int64]:
+    """``(Q, C)`` entries that share a row, all of one group; -1 fills short rows."""
+    group = table.group.numpy()
+    sizes = np.bincount(group)
+    width = int(min(_PER_ROW, sizes.max()))
+    starts = np.cumsum(sizes) - sizes
+    place = np.arange(len(group)) - starts[group]
+    per_group = -(-sizes // width)
+    first = np.cumsum(per_group) - per_group
+    out = np.full((int(per_group.sum()), width), -1, dtype=np.int64)
+    out[first[group] + place // width, place % width] = np.arange(len(group))
+    return out

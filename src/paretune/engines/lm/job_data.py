@@ -1,0 +1,50 @@
+"""What a job of a language model reads, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+
+from paretune.core.record import PreferenceData
+from paretune.engines.lm.encode import Encoded
+
+
+@final
+@dataclass(frozen=True)
+class JobData:
+    """What a job trains on, encoded.
+
+    Args:
+        data: prompts, texts, rewards and comparisons.
+        encoded: their token ids, row for row.
+        ref_logps: ``(N,)`` log-probability of each response under the reference policy, nats;
+            NaN where it was not needed.
+    """
+
+    data: PreferenceData
+    encoded: Encoded
+    ref_logps: npt.NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True)
+class JobCost:
+    """What a job cost.
+
+    Args:
+        seconds: CPU seconds of the training process.
+        tokens: tokens that went through training steps, padding left out.
+        steps: optimizer steps.
+        rows: distinct rows trained on.
+        floors: of constrained jobs: job to objective to the floor at the end.
+    """
+
+    seconds: float
+    tokens: int
+    steps: int
+    rows: int
+    floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

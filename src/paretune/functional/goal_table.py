@@ -1,0 +1,279 @@
+"""A constrained goal on data: what its labels say of every response, and which floors it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from paretune.core.constrained import ConstrainedGoal
+from paretune.core.record import PreferenceData
+from paretune.errors import InfeasibleError, InputError
+from paretune.functional.constrained import constrained_optimum
+from paretune.functional.imitation_weights import (
+    ball_moments,
+    constrained_scores,
+    log_base,
+    log_weights,
+)
+from paretune.functional.preference_table import (
+    PreferenceTable,
+    label_table,
+    pair_table,
+    pool_table,
+)
+
+Ints = npt.NDArray[np.int64]
+
+_CORRECTIONS = 20
+"""Rounds in which floors are raised by what the multipliers' own labels promise too much."""
+
+_AGREEMENT = 1e-4
+"""Floors that are missed by less on other opponents count as met."""
+
+
+@final
+@dataclass(frozen=True)
+class GoalTable:
+    r"""Entries of a goal: E responses in groups, with their preference on each objective.
+
+    Args:
+        row: ``(E,)`` response of each entry.
+        group: ``(E,)`` int64 what competes for probability, 0 to G - 1, ascending.
+        primary: ``(E,)`` float64 preference probability on the primary objective.
+        secondary: ``(E, C)`` on the objectives with a floor: a preference probability, or the
+            reward where the floor is one.
+        half_primary: ``(2, E)`` the same from disjoint halves of the opponents; both halves are
+            ``primary`` in groups that cannot be split.
+        half_secondary: ``(2, E, C)``.
+        log_count: ``(E,)`` log of how often each entry was given.
+        floors: ``(C,)``; NaN where the floor adapts.
+        objectives: ``(C,)`` columns of the objectives with a floor.
+    """
+
+    row: Ints
+    group: Tensor
+    primary: Tensor
+    secondary: Tensor
+    half_primary: Tensor
+    half_secondary: Tensor
+    log_count: Tensor
+    floors: Tensor
+    objectives: tuple[int, ...]
+
+    @property
+    def n_groups(self) -> int:
+        """G."""
+        return int(self.group[-1]) + 1
+
+    def base(self, log_ratios: Tensor | None = None) -> Tensor:
+        """``(E,)`` log of how much each entry counts: groups alike, entries by count and ratio.
+
+        Args:
+            log_ratios: ``(E,)`` log importance ratios of the reference, nats; ``None`` for 0.
+        """
+        mass = self.log_count if log_ratios is None else self.log_count + log_ratios
+        return log_base(self.group, mass)
+
+    def constraint_values(self, log_w: Tensor, base: Tensor) -> Tensor:
+        """``(C,)`` what the weights reach, by the labels that made them (optimistic)."""
+        return ball_moments(log_w.exp()[:, None] * self.secondary, base, self.floors, 0.0).bound
+
+    def crossfit(self, multipliers: Tensor, tau: float, base: Tensor) -> Tensor:
+        r"""``(E, C)`` :math:`f = w q` with weights and constraint from different opponents.
+
+        A response that was lucky with its opponents is weighed up by it and praised by it; its
+        other opponents are honest.
+        """
+        f = torch.zeros_like(self.secondary)
+        for half in (0, 1):
+            scores = constrained_scores(
+                self.half_primary[half], self.half_secondary[half], multipliers
+            )
+            w = log_weights(scores, tau, self.group, base).exp()
+            f = f + w[:, None] * self.half_secondary[1 - half] / 2
+        return f
+
+    def take(self, groups: Tensor) -> tuple[GoalTable, Tensor]:
+        """The entries of some groups, and which entries of this table they are.
+
+        Args:
+            groups: ``(g,)`` distinct groups, ascending.
+        """
+        entries = torch.isin(self.group, groups).nonzero()[:, 0]
+        index = torch.searchsorted(groups, self.group[entries])
+        part = GoalTable(
+            self.row[entries.cpu().numpy()], index, self.primary[entries],
+            self.secondary[entries], self.half_primary[:, entries],
+            self.half_secondary[:, entries], self.log_count[entries], self.floors,
+            self.objectives,
+        )  # fmt: skip
+        return part, entries
+
+    def dense(self, values: Tensor, filler: float) -> Tensor:
+        """``(G, A, ...)`` values of entries with one row a group, short groups filled up."""
+        sizes = torch.bincount(self.group)
+        starts = torch.cumsum(sizes, 0) - sizes
+        place = torch.arange(len(self.group)) - starts[self.group]
+        shape = (len(sizes), int(sizes.max()), *values.shape[1:])
+        out = torch.full(shape, filler, dtype=values.dtype)
+        out[self.group, place] = values
+        return out
+
+
+def goal_table(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> GoalTable:
+    """What a goal's labels say of a data set.
+
+    An objective on which a compared response has no label counts 1/2 there: nothing is known.
+
+    Args:
+        goal: of a job.
+        data: rows with rewards, comparisons with labels.
+        seed: deals opponents into halves.
+
+    Raises:
+        InputError: if rewards or labels that the goal needs are missing.
+    """
+    table = _preferences(goal, data, seed)
+    columns = goal.secondary
+    values = np.nan_to_num(table.values, nan=0.5)
+    halves = _split(table, values)
+    floors = np.full(len(columns), np.nan)
+    secondary, half_secondary = values[:, columns].copy(), halves[:, :, columns].copy()
+    for place, column in enumerate(columns):
+        threshold, floor = goal.thresholds[column], goal.reward_floors[column]
+        if threshold is not None and floor is not None:
+            name = data.rewards.objectives.names[column]
+            raise InputError(
+                f"floors: found {name} >= {threshold} in preference probability and >= {floor} in "
+                "reward, expected one of the two"
+            )
+        if floor is not None:
+            rewards = data.rewards.values[table.row, column]
+            if np.isnan(rewards).any():
+                name = data.rewards.objectives.names[column]
+                raise InputError(
+                    f"floors: found responses without a reward for {name}, expected every one "
+                    "scored: its floor is a reward"
+                )
+            secondary[:, place] = half_secondary[:, :, place] = rewards
+            floors[place] = floor
+        elif threshold is not None:
+            floors[place] = threshold
+    return GoalTable(
+        table.row,
+        torch.from_numpy(table.group),
+        torch.from_numpy(values[:, goal.primary].copy()),
+        torch.from_numpy(secondary),
+        torch.from_numpy(halves[:, :, goal.primary].copy()),
+        torch.from_numpy(half_secondary),
+        torch.from_numpy(np.log(table.count)),
+        torch.from_numpy(floors),
+        columns,
+    )
+
+
+def solve_multipliers(
+    table: GoalTable, goal: ConstrainedGoal, floors: Tensor, log_ratios: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Multipliers that meet the floors on other opponents than those behind the weights.
+
+    The exact dual on the table meets them by the labels that it optimizes, which promise too much
+    where a response has few opponents. So the floors are raised by the difference between what
+    the table promises and what the other half of the opponents confirms, until both agree.
+
+    Args:
+        table: of the goal.
+        goal: its ``tau`` and divergence.
+        floors: ``(C,)``, none adaptive any more.
+        log_ratios: ``(E,)`` log importance ratios of the current reference, nats.
+
+    Returns:
+        ``(C,)`` multipliers >= 0 and ``(E,)`` log-weights.
+
+    Raises:
+        InfeasibleError: if no policy on these responses meets the floors.
+    """
+    base = table.base(log_ratios)
+    ref = torch.log_softmax(table.dense(base, -torch.inf), dim=-1)
+    primary, secondary = table.dense(table.primary, 0.0), table.dense(table.secondary, 0.0)
+
+    def solve(asked: Tensor) -> tuple[Tensor, Tensor]:
+        best = constrained_optimum(
+            ref, primary, secondary, asked, goal.tau,
+            divergence=goal.divergence, alpha=goal.alpha,
+        )  # fmt: skip
+        tilted = best.logps - ref
+        return best.multipliers, tilted[torch.isfinite(ref)]
+
+    multipliers, log_w = solve(floors)
+    if goal.divergence != "reverse_kl" or torch.equal(table.half_primary[0], table.half_primary[1]):
+        return multipliers, log_w
+    excess = torch.zeros_like(floors)
+    for _ in range(_CORRECTIONS):
+        confirmed = ball_moments(
+            table.crossfit(multipliers, goal.tau, base), base, floors, 0.0
+        ).bound
+        missing = (floors - confirmed).clamp(min=0)
+        if bool((missing < _AGREEMENT).all()):
+            break
+        excess = excess + missing
+        try:
+            multipliers, log_w = solve(floors + excess)
+        except InfeasibleError:
+            break  # as high as these responses allow
+    return multipliers, log_w
+
+
+def check_goal(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> int:
+    """How many responses a goal would learn from.
+
+    Raises:
+        InputError: if what its labels need is missing, or its floors cannot be met.
+    """
+    table = goal_table(goal, data, seed)
+    known = ~torch.isnan(table.floors)
+    names = [data.rewards.objectives.names[i] for i in np.array(table.objectives)[known.numpy()]]
+    ref = torch.log_softmax(table.dense(table.base(), -torch.inf), dim=-1)
+    primary, secondary = table.dense(table.primary, 0.0), table.dense(table.secondary, 0.0)
+    try:
+        constrained_optimum(ref, primary, secondary[..., known], table.floors[known], goal.tau)
+    except InfeasibleError as error:
+        verdict = error.verdict
+        told = str(error) if verdict is None else verdict.explain(names)
+        raise InfeasibleError(
+            f"floors: {told}, on the training responses; expected floors that a policy over them "
+            "can keep",
+            verdict,
+        ) from error
+    return len(np.unique(table.row))
+
+
+def _preferences(goal: ConstrainedGoal, data: PreferenceData, seed: int) -> PreferenceTable:
+    rewards = data.rewards.values
+    if goal.labels == "pool":
+        return pool_table(rewards, data.prompt_of, goal.slope, seed, data.counts)
+    if not data.n_comparisons:
+        raise InputError(f"labels {goal.labels}: found no comparison, expected some")
+    if goal.labels == "table":
+        return label_table(
+            data.first, data.second, data.labels, data.prompt_of, data.multiplicity, seed
+        )
+    is_soft = goal.labels == "pair_soft"
+    return pair_table(
+        data.first, data.second, data.labels, rewards if is_soft else None, goal.slope
+    )
+
+
+def _split(table: PreferenceTable, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``(2, E, M)`` halves where every entry of a group has both, the whole elsewhere."""
+    whole = np.stack([values, values])
+    if table.halves is None:
+        return whole
+    lacks = np.isnan(table.halves).any(axis=(0, 2))
+    is_split = np.bincount(table.group, lacks, table.n_groups)[table.group] == 0
+    return np.where(is_split[None, :, None], np.nan_to_num(table.halves, nan=0.5), whole)
