@@ -48,6 +48,11 @@ class TanhNetwork:
     width: int = 8
     seed: int = 0
 
+    @property
+    def n_shared(self) -> int:
+        """Leading parameters, of ``U``, that policies on one backbone share."""
+        return len(self.ref_logps) * self.width
+
     def start(self) -> Tensor:
         """``(S * H + H * A + A,)`` parameters of the reference."""
         n_contexts, n_actions = self.ref_logps.shape

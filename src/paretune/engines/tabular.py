@@ -21,8 +21,11 @@ from paretune.core.job import BASE, PairOrder, Pool, Replies, TrainingJob, order
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData, Prompt
 from paretune.core.rewards import Normalizer, RewardMatrix
+from paretune.engines.constrained_table import constrained_policy, fit_policies
+from paretune.engines.goal_cells import goal_cells
+from paretune.engines.minimize import minimize
 from paretune.engines.table_policy import Table, TanhNetwork, best_of_n_logps, nucleus
-from paretune.errors import InputError, RunError, ShapeError
+from paretune.errors import InputError, ShapeError
 from paretune.functional.losses import PairBatch
 from paretune.functional.mixing import average_parameters, mix_logps
 from paretune.functional.pairing import (
@@ -32,9 +35,6 @@ from paretune.functional.pairing import (
 )
 from paretune.functional.scalarize import chebyshev, linear
 
-_ROUNDS = 5
-"""Restarts of L-BFGS: far from the optimum its memory of old curvature can stall it."""
-
 
 @final
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class TabularEngine:
     """Runs the jobs of a plan and steers between the policies.
 
     Every job is minimized with L-BFGS on all its data until no entry of the gradient exceeds
-    ``tolerance``; ``settings`` such as steps and learning rates say nothing here. Where the
+    ``tolerance``; ``settings`` such as steps and learning rates say nothing here, except that the
+    steps of a constrained job tell how often its reference moves. Where the
     infimum lies at infinity (a table fine-tuned on few actions, labels without noise) the result
     is the first policy that flat.
 
@@ -89,8 +90,8 @@ class TabularEngine:
         """
         trained = {BASE: self.model.start()}
         for wave in order_jobs(jobs):
-            for job in wave:
-                trained[job.id] = self._train(job, trained)
+            for jobs in _together(wave):
+                trained.update(zip((j.id for j in jobs), self._train(jobs, trained), strict=True))
         del trained[BASE]
         return trained
 
@@ -133,16 +134,39 @@ class TabularEngine:
             return logps
         return best_of_n_logps(logps, self._utility(steering)[asked], steering.candidates)
 
-    def _train(self, job: TrainingJob, trained: Mapping[str, Tensor]) -> Tensor:
+    def _train(self, jobs: Sequence[TrainingJob], trained: Mapping[str, Tensor]) -> list[Tensor]:
+        """Parameters of one job, or of all jobs of a group."""
+        job = jobs[0]
+        if job.kind == "constrained":
+            targets = [self._target(job, trained) for job in jobs]
+            names = " and ".join(job.id for job in jobs)
+            return fit_policies(self.model, targets, trained[job.start], self.tolerance, names)
         if job.group is not None:
             raise InputError(
-                f"job {job.id!r}: found group {job.group!r}, expected none: a table has no "
-                "backbone to share"
+                f"job {job.id!r}: found group {job.group!r}, expected none: on a table only "
+                "constrained jobs are trained together"
             )
         data, action_of = self._source(job, trained)
         loss_of = self._sft if job.kind == "sft" else self._pairwise
         mean_loss = loss_of(job, data, action_of)
-        return _minimize(mean_loss, trained[job.start], self.tolerance, job.id)
+        return [minimize(mean_loss, trained[job.start], self.tolerance, job.id)]
+
+    def _target(self, job: TrainingJob, trained: Mapping[str, Tensor]) -> Tensor:
+        """The policy that a constrained job asks for."""
+        if job.goal is None or job.condition is not None:
+            raise InputError(
+                f"job {job.id!r}: found a condition or no goal, expected a constrained job with a "
+                "goal and no condition"
+            )
+        data, action_of = self._source(job, trained)
+        ref = self.model.ref_logps
+        cells = goal_cells(job.goal, data, action_of, ref.shape, self.seed)
+        names = cells.names(data.rewards.objectives.names)
+        steps = job.settings.get("steps")
+        found = constrained_policy(
+            job.goal, cells, ref, names, None if steps is None else int(steps)
+        )
+        return found.logps
 
     def _sft(
         self, job: TrainingJob, data: PreferenceData, action_of: npt.NDArray[np.int64]
@@ -275,6 +299,19 @@ class TabularEngine:
         return torch.as_tensor(chebyshev(unit, weights))
 
 
+def _together(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
+    """Jobs that are trained as one: those of a group, and every other by itself."""
+    groups: dict[str, list[TrainingJob]] = {}
+    for job in jobs:
+        # No group is called like a job with a line break before it.
+        groups.setdefault(f"\n{job.id}" if job.group is None else job.group, []).append(job)
+    for group, members in groups.items():
+        if len({job.start for job in members}) > 1:
+            starts = ", ".join(job.start for job in members)
+            raise InputError(f"group {group!r}: found starts {starts}, expected one for all")
+    return list(groups.values())
+
+
 def _joined(data: PreferenceData, more: PreferenceData) -> PreferenceData:
     """The rows and comparisons of both, on the contexts of the first."""
     n = len(data.texts)
@@ -296,37 +333,3 @@ def _joined(data: PreferenceData, more: PreferenceData) -> PreferenceData:
 def _text(prompt: Prompt) -> str:
     """What a condition rewrites: a text, or the last turn of a conversation."""
     return prompt if isinstance(prompt, str) else prompt[-1].content
-
-
-def _minimize(
-    mean_loss: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, job_id: str
-) -> Tensor:
-    """Parameters where no entry of the gradient exceeds ``tolerance``, from ``start`` on."""
-    parameters = start.clone().requires_grad_()
-
-    def closure() -> Tensor:
-        parameters.grad = None
-        loss = mean_loss(parameters)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    for _ in range(_ROUNDS):
-        optimizer = torch.optim.LBFGS(
-            [parameters],
-            max_iter=500,
-            history_size=30,
-            # Usually reached; the last digits of the loss, not of the gradient, end a line search.
-            tolerance_grad=tolerance / 100,
-            tolerance_change=0.0,
-            line_search_fn="strong_wolfe",
-        )
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-        closure()
-        assert parameters.grad is not None
-        steepest = float(parameters.grad.abs().max())
-        if steepest <= tolerance:
-            return parameters.detach()
-    raise RunError(
-        f"job {job_id!r}: found a gradient of {steepest:.1e} after {_ROUNDS} rounds of L-BFGS, "
-        f"expected at most {tolerance:.1e}"
-    )

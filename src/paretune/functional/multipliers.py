@@ -101,6 +101,39 @@ def barrier_multipliers(values: Tensor, floors: Tensor, barrier: float) -> Tenso
     return torch.where(slack >= edge, inside, barrier * (2 * edge - slack) / edge**2)
 
 
+def barrier_step(
+    multipliers: Tensor, values: Tensor, floors: Tensor, rate: float, barrier: float
+) -> Tensor:
+    r"""Step towards the multipliers of a log barrier, :math:`\lambda\,(B - b) = \sigma`.
+
+    The implicit step of the dual with its barrier, :math:`\lambda' = \lambda - \eta\,(B - b -
+    \sigma/\lambda')`: a smooth :func:`multiplier_step` that stays positive whatever the noise,
+    where :func:`barrier_multipliers` jumps with every small slack.
+
+    Args:
+        multipliers: ``(..., C)``, >= 0.
+        values: ``(..., C)`` constraint values (lower bounds) that were reached.
+        floors: ``(..., C)``; ``-inf`` where there is none, which gives 0.
+        rate: > 0.
+        barrier: weight of the barrier, > 0.
+
+    Returns:
+        ``(..., C)``, >= 0.
+
+    Source:
+        MOPO-LB, named in version 2 of Agnihotri et al. 2025. Deviation: by the dual.
+
+    Example:
+        >>> values, floors = torch.tensor([0.6, 0.5]), torch.tensor([0.5, 0.5])
+        >>> barrier_step(torch.tensor([1.0, 0.0]), values, floors, rate=0.4, barrier=0.1)
+        tensor([1.0000, 0.2000])
+    """
+    plain = multipliers - rate * (values - floors)
+    # The positive root without cancellation: of a large negative number it is about 0.
+    root = (plain**2 + 4 * rate * barrier).sqrt()
+    return torch.where(plain > 0, (plain + root) / 2, 2 * rate * barrier / (root - plain))
+
+
 def moving_average(average: Tensor, value: Tensor, decay: float) -> Tensor:
     """Exponential moving average with weight ``1 - decay`` in [0, 1] of the new value.
 
@@ -171,6 +204,7 @@ class MultiplierState:
         multiplier_rate: float,
         temperature_rate: float = 0.05,
         decay: float = 0.99,
+        barrier: float | None = None,
     ) -> tuple[MultiplierState, BallMoments]:
         r"""One step: temperatures, then multipliers at the bound of the new temperatures.
 
@@ -183,6 +217,8 @@ class MultiplierState:
             multiplier_rate: > 0; 0 keeps the multipliers, for those that come from elsewhere.
             temperature_rate: > 0, not read with ``radius`` 0.
             decay: of the moving average, in [0, 1).
+            barrier: weight of a log barrier, > 0: multipliers take its steps; ``None`` for those
+                of the Lagrangian.
 
         Returns:
             The next state, and bound, adversary and divergence of this batch.
@@ -197,11 +233,10 @@ class MultiplierState:
             chi = temperature_step(chi, kl, radius, temperature_rate)
         batch = ball_moments(values, base, chi, radius)
         moments = moving_average(self.moments, batch.bound, decay)
+        step = (self.multipliers, batch.bound, self.floors, multiplier_rate)
         state = replace(
             self,
-            multipliers=multiplier_step(
-                self.multipliers, batch.bound, self.floors, multiplier_rate
-            ),
+            multipliers=multiplier_step(*step) if barrier is None else barrier_step(*step, barrier),
             temperatures=chi,
             moments=moments,
             best=torch.fmax(self.best, moments),
