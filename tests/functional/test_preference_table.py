@@ -28,27 +28,40 @@ class TestPool:
         for group in range(7):
             assert table.values[table.group == group].mean(0) == pytest.approx([0.5] * 3)
 
-    def test_halves_split_the_opponents_and_average_to_the_whole(self) -> None:
+    def test_folds_hold_opponents_out(self) -> None:
         rewards = np.random.default_rng(1).normal(size=(12, 1))
         table = pool_table(rewards, np.zeros(12, np.int64))
-        assert table.halves is not None
-        better = (rewards[:, 0][:, None] > rewards[:, 0][None]).sum(1)
-        assert table.values[:, 0] == pytest.approx(better / 11)
-        # Each half counts wins over its own opponents: multiples of 1/n with n_1 + n_2 = 11.
-        for row in range(12):
-            parts = [
-                {(w, n) for n in range(1, 11) for w in range(n + 1) if abs(h - w / n) < 1e-12}
-                for h in table.halves[:, row, 0]
-            ]
-            assert any(
-                n + m == 11 and w + v == better[row] for w, n in parts[0] for v, m in parts[1]
-            )
+        assert table.folds is not None
+        folds, wins = table.folds, (rewards[:, 0][:, None] > rewards[:, 0][None]).sum(1)
+        n_held = np.rint(folds.mass * 11).astype(int)
+        # Twelve opponents in five folds are 3 3 2 2 2, of which an entry's own has one less.
+        assert sorted(n_held.sum(1)) == [22, 22, 22, 33, 33]
+        assert (n_held.sum(0) == 11).all()
+        for held, rest, n in zip(folds.held, folds.rest, n_held, strict=True):
+            assert held[:, 0] * n + rest[:, 0] * (11 - n) == pytest.approx(wins)
 
-    def test_both_sides_of_a_comparison_are_in_the_same_half(self) -> None:
-        table = pool_table(np.array([[1.0], [0.0]]), np.zeros(2, np.int64))
-        assert table.halves is not None
-        known = ~np.isnan(table.halves[:, :, 0])
-        assert known.sum(0).tolist() == [1, 1] and known.sum() == 2 and known.all(1).any()
+    def test_what_is_held_out_is_held_out_for_all(self) -> None:
+        # The second best loses to the best only: it gains where that one is held out.
+        rewards = np.arange(8.0)[:, None]
+        table = pool_table(rewards, np.zeros(8, np.int64))
+        assert table.folds is not None
+        gains = (table.folds.rest - table.values)[:, 1:7, 0]
+        assert (gains > 0).all(axis=1).sum() == 1
+
+    def test_small_groups_hold_nothing_out(self) -> None:
+        rewards = np.array([[1.0], [2.0], [3.0]])
+        table = pool_table(rewards, np.zeros(3, np.int64))
+        assert table.folds is not None
+        assert (table.folds.rest == table.values).all() and (table.folds.held == table.values).all()
+        assert table.folds.mass.sum(0) == pytest.approx([1.0] * 3)
+
+    def test_copies_tie_with_each_other(self) -> None:
+        rewards, counts = np.array([[1.0], [2.0]]), np.array([3, 1])
+        table = pool_table(rewards, np.zeros(2, np.int64), counts=counts)
+        # Against two copies of itself and one better reply: (1/2 + 1/2 + 0) / 3.
+        assert table.values.ravel() == pytest.approx([1 / 3, 1.0])
+        assert table.count.tolist() == [3.0, 1.0]
+        assert float(table.values.ravel() @ table.count) / 4 == pytest.approx(0.5)
 
     def test_single_responses_are_left_out_and_alone_refused(self) -> None:
         rewards = np.array([[1.0], [2.0], [3.0]])
@@ -84,4 +97,4 @@ def test_pairs_are_groups_of_two() -> None:
     assert table.row.tolist() == [0, 1, 1, 2]
     assert table.group.tolist() == [0, 0, 1, 1]
     assert table.values.tolist() == [[0.0, 0.5], [1.0, 0.5], [1.0, 0.0], [0.0, 1.0]]
-    assert table.halves is None
+    assert table.folds is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -21,6 +21,7 @@ from paretune.functional.imitation_weights import (
     log_weights,
 )
 from paretune.functional.preference_table import (
+    Folds,
     PreferenceTable,
     label_table,
     pair_table,
@@ -47,9 +48,10 @@ class GoalTable:
         primary: ``(E,)`` float64 preference probability on the primary objective.
         secondary: ``(E, C)`` on the objectives with a floor: a preference probability, or the
             reward where the floor is one.
-        half_primary: ``(2, E)`` the same from disjoint halves of the opponents; both halves are
-            ``primary`` in groups that cannot be split.
-        half_secondary: ``(2, E, C)``.
+        rest_primary: ``(F, E)`` the same without the opponents of each fold.
+        rest_secondary: ``(F, E, C)``.
+        held_secondary: ``(F, E, C)`` with the opponents of each fold only.
+        fold_mass: ``(F, E)`` share of an entry's opponents in each fold.
         log_count: ``(E,)`` log of how often each entry was given.
         floors: ``(C,)``; NaN where the floor adapts.
         objectives: ``(C,)`` columns of the objectives with a floor.
@@ -59,8 +61,10 @@ class GoalTable:
     group: Tensor
     primary: Tensor
     secondary: Tensor
-    half_primary: Tensor
-    half_secondary: Tensor
+    rest_primary: Tensor
+    rest_secondary: Tensor
+    held_secondary: Tensor
+    fold_mass: Tensor
     log_count: Tensor
     floors: Tensor
     objectives: tuple[int, ...]
@@ -90,12 +94,12 @@ class GoalTable:
         other opponents are honest.
         """
         f = torch.zeros_like(self.secondary)
-        for half in (0, 1):
-            scores = constrained_scores(
-                self.half_primary[half], self.half_secondary[half], multipliers
-            )
+        for rest, others, held, mass in zip(
+            self.rest_primary, self.rest_secondary, self.held_secondary, self.fold_mass, strict=True
+        ):
+            scores = constrained_scores(rest, others, multipliers)
             w = log_weights(scores, tau, self.group, base).exp()
-            f = f + w[:, None] * self.half_secondary[1 - half] / 2
+            f = f + (mass * w)[:, None] * held
         return f
 
     def take(self, groups: Tensor) -> tuple[GoalTable, Tensor]:
@@ -106,12 +110,18 @@ class GoalTable:
         """
         entries = torch.isin(self.group, groups).nonzero()[:, 0]
         index = torch.searchsorted(groups, self.group[entries])
-        part = GoalTable(
-            self.row[entries.cpu().numpy()], index, self.primary[entries],
-            self.secondary[entries], self.half_primary[:, entries],
-            self.half_secondary[:, entries], self.log_count[entries], self.floors,
-            self.objectives,
-        )  # fmt: skip
+        part = replace(
+            self,
+            row=self.row[entries.cpu().numpy()],
+            group=index,
+            primary=self.primary[entries],
+            secondary=self.secondary[entries],
+            rest_primary=self.rest_primary[:, entries],
+            rest_secondary=self.rest_secondary[:, entries],
+            held_secondary=self.held_secondary[:, entries],
+            fold_mass=self.fold_mass[:, entries],
+            log_count=self.log_count[entries],
+        )
         return part, entries
 
     def dense(self, values: Tensor, filler: float) -> Tensor:
@@ -133,7 +143,7 @@ def goal_table(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> Go
     Args:
         goal: of a job.
         data: rows with rewards, comparisons with labels.
-        seed: deals opponents into halves.
+        seed: deals opponents into folds.
 
     Raises:
         InputError: if rewards or labels that the goal needs are missing.
@@ -141,9 +151,11 @@ def goal_table(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> Go
     table = _preferences(goal, data, seed)
     columns = goal.secondary
     values = np.nan_to_num(table.values, nan=0.5)
-    halves = _split(table, values)
+    folds = table.folds or Folds(values[None], values[None], np.ones((1, len(values))))
+    rest, held = np.nan_to_num(folds.rest, nan=0.5), np.nan_to_num(folds.held, nan=0.5)
     floors = np.full(len(columns), np.nan)
-    secondary, half_secondary = values[:, columns].copy(), halves[:, :, columns].copy()
+    secondary = values[:, columns].copy()
+    rest_secondary, held_secondary = rest[:, :, columns].copy(), held[:, :, columns].copy()
     for place, column in enumerate(columns):
         threshold, floor = goal.thresholds[column], goal.reward_floors[column]
         if threshold is not None and floor is not None:
@@ -160,7 +172,8 @@ def goal_table(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> Go
                     f"floors: found responses without a reward for {name}, expected every one "
                     "scored: its floor is a reward"
                 )
-            secondary[:, place] = half_secondary[:, :, place] = rewards
+            secondary[:, place] = rewards
+            rest_secondary[:, :, place] = held_secondary[:, :, place] = rewards
             floors[place] = floor
         elif threshold is not None:
             floors[place] = threshold
@@ -169,8 +182,10 @@ def goal_table(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> Go
         torch.from_numpy(table.group),
         torch.from_numpy(values[:, goal.primary].copy()),
         torch.from_numpy(secondary),
-        torch.from_numpy(halves[:, :, goal.primary].copy()),
-        torch.from_numpy(half_secondary),
+        torch.from_numpy(rest[:, :, goal.primary].copy()),
+        torch.from_numpy(rest_secondary),
+        torch.from_numpy(held_secondary),
+        torch.from_numpy(folds.mass),
         torch.from_numpy(np.log(table.count)),
         torch.from_numpy(floors),
         columns,
@@ -184,7 +199,7 @@ def solve_multipliers(
 
     The exact dual on the table meets them by the labels that it optimizes, which promise too much
     where a response has few opponents. So the floors are raised by the difference between what
-    the table promises and what the other half of the opponents confirms, until both agree.
+    the table promises and what held-out opponents confirm, until both agree.
 
     Args:
         table: of the goal.
@@ -211,7 +226,7 @@ def solve_multipliers(
         return best.multipliers, tilted[torch.isfinite(ref)]
 
     multipliers, log_w = solve(floors)
-    if goal.divergence != "reverse_kl" or torch.equal(table.half_primary[0], table.half_primary[1]):
+    if goal.divergence != "reverse_kl" or len(table.fold_mass) == 1:
         return multipliers, log_w
     excess = torch.zeros_like(floors)
     for _ in range(_CORRECTIONS):
@@ -267,13 +282,3 @@ def _preferences(goal: ConstrainedGoal, data: PreferenceData, seed: int) -> Pref
     return pair_table(
         data.first, data.second, data.labels, rewards if is_soft else None, goal.slope
     )
-
-
-def _split(table: PreferenceTable, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``(2, E, M)`` halves where every entry of a group has both, the whole elsewhere."""
-    whole = np.stack([values, values])
-    if table.halves is None:
-        return whole
-    lacks = np.isnan(table.halves).any(axis=(0, 2))
-    is_split = np.bincount(table.group, lacks, table.n_groups)[table.group] == 0
-    return np.where(is_split[None, :, None], np.nan_to_num(table.halves, nan=0.5), whole)

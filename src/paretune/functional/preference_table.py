@@ -15,7 +15,27 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _OPPONENTS = 20
-"""Names the draw that deals opponents into halves."""
+"""Names the draw that deals opponents into folds."""
+
+N_FOLDS = 5
+_FEWEST = 4
+"""Opponents that an entry needs for folds: with fewer, what is left says too little."""
+
+
+@final
+@dataclass(frozen=True)
+class Folds:
+    """What opponents say of each entry when some of them are held out.
+
+    Args:
+        rest: ``(F, E, M)`` preference probabilities without the opponents of fold f.
+        held: ``(F, E, M)`` with these opponents only.
+        mass: ``(F, E)`` share of an entry's opponents that are in fold f; sums to 1 over folds.
+    """
+
+    rest: Floats
+    held: Floats
+    mass: Floats
 
 
 @final
@@ -31,15 +51,15 @@ class PreferenceTable:
         group: ``(E,)`` group of each entry, 0 to G - 1, ascending.
         values: ``(E, M)`` preference probabilities in [0, 1]; NaN where nothing is known.
         count: ``(E,)`` how often each entry was given, >= 1.
-        halves: ``(2, E, M)`` the same from two disjoint halves of the opponents, each independent
-            of the other; NaN where a half holds none. ``None`` where opponents cannot be split.
+        folds: the same with opponents held out; ``None`` where they cannot be. In groups where an
+            entry has fewer than four, nothing is held out.
     """
 
     row: Ints
     group: Ints
     values: Floats
     count: Floats
-    halves: Floats | None = None
+    folds: Folds | None = None
 
     @property
     def n_groups(self) -> int:
@@ -63,7 +83,7 @@ def pool_table(
         rewards: ``(N, M)``, every cell scored.
         prompt_of: ``(N,)``.
         slope: label log-odds per unit of reward, > 0; ``None`` for certain labels.
-        seed: deals the opponents into halves.
+        seed: deals the opponents into folds.
         counts: ``(N,)`` how often each response was given, >= 1: it competes with its own copies
             too, and ties with them; ``None`` = once.
 
@@ -107,12 +127,14 @@ def pool_table(
     # An entry is not its own opponent, but its copies are.
     weight = count[opponent] - (opponent == entry)
     chance = _preferred(rewards[rows[entry]] - rewards[rows[opponent]], slope)
-    # By the pair, so that both sides of a comparison are in the same half.
-    low, high = np.minimum(entry, opponent), np.maximum(entry, opponent)
-    half = (hash_keys(seed, _OPPONENTS, low, high) & np.uint64(1)).astype(np.int64)
+    # By the opponent: who is held out of a group is held out for all its entries. Dealt in a
+    # hashed order, so that the folds of a group are of equal size.
+    shuffled = np.lexsort([hash_keys(seed, _OPPONENTS, rows), group])
+    deal = np.empty(len(rows), dtype=np.int64)
+    deal[shuffled] = np.arange(len(rows)) - (np.cumsum(kept) - kept)[group]
     values = _means(entry, chance, weight, len(rows))
-    halves = np.stack([_means(entry, chance, weight * (half == h), len(rows)) for h in (0, 1)])
-    return PreferenceTable(rows, group, values, count, halves)
+    folds = _folds(entry, chance, weight, (deal % N_FOLDS)[opponent], group, values)
+    return PreferenceTable(rows, group, values, count, folds)
 
 
 def label_table(
@@ -131,7 +153,7 @@ def label_table(
         labels: ``(P, M)`` in [-1, 1], 1 = the first is better, NaN = not labelled.
         prompt_of: ``(N,)``.
         multiplicity: ``(P,)`` how often each comparison counts; ``None`` = once.
-        seed: deals the comparisons into halves.
+        seed: deals the comparisons into folds.
 
     Raises:
         InputError: if an objective is not labelled at all.
@@ -151,11 +173,11 @@ def label_table(
     place[order] = np.arange(len(order))
     entry = place[np.concatenate([first, second])]
     group = np.unique(prompt_of[order], return_inverse=True)[1].astype(np.int64)
-    half = (hash_keys(seed, _OPPONENTS, np.arange(len(first))) & np.uint64(1)).astype(np.int64)
-    weight, half = np.concatenate([count, count]), np.concatenate([half, half])
+    fold = (hash_keys(seed, _OPPONENTS, np.arange(len(first))) % np.uint64(N_FOLDS)).astype(int)
+    weight, fold = np.concatenate([count, count]), np.concatenate([fold, fold])
     values = _means(entry, chance, weight, len(order))
-    halves = np.stack([_means(entry, chance, weight * (half == h), len(order)) for h in (0, 1)])
-    return PreferenceTable(order, group, values, np.ones(len(order)), halves)
+    folds = _folds(entry, chance, weight, fold, group, values)
+    return PreferenceTable(order, group, values, np.ones(len(order)), folds)
 
 
 def pair_table(
@@ -209,6 +231,22 @@ def _preferred(margins: Floats, slope: float | None) -> Floats:
     if slope is None:
         return (1 + np.sign(margins)) / 2
     return np.asarray(1 / (1 + np.exp(-slope * margins)))
+
+
+def _folds(
+    entry: Ints, chance: Floats, weight: Floats, fold: Ints, group: Ints, values: Floats
+) -> Folds:
+    """Opponents held out fold by fold, where an entry's group has enough of them."""
+    n = len(group)
+    total = np.bincount(entry, weight, n)
+    mass = np.stack([np.bincount(entry, weight * (fold == f), n) for f in range(N_FOLDS)])
+    thin = (total < _FEWEST) | (mass.max(axis=0) == total)
+    is_whole = np.bincount(group, thin)[group] > 0
+    rest = np.stack([_means(entry, chance, weight * (fold != f), n) for f in range(N_FOLDS)])
+    held = np.stack([_means(entry, chance, weight * (fold == f), n) for f in range(N_FOLDS)])
+    rest = np.where(is_whole[None, :, None] | np.isnan(rest), values, rest)
+    held = np.where(is_whole[None, :, None] | np.isnan(held), values, held)
+    return Folds(rest, held, np.where(is_whole, 1 / N_FOLDS, mass / np.maximum(total, 1e-300)))
 
 
 def _means(entry: Ints, chance: Floats, weight: Floats, n_entries: int) -> Floats:
