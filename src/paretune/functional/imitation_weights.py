@@ -238,7 +238,7 @@ def ball_moments(values: Tensor, base: Tensor, temperatures: Tensor, radius: flo
     if radius == 0:
         bound = (log_m.exp() * f).sum(-2)
         return BallMoments(bound, torch.ones_like(f), torch.zeros_like(bound))
-    chi = temperatures.double()
+    chi = temperatures.detach().double()
     cost = -f / chi[..., None, :]
     total = torch.logsumexp(log_m + cost, dim=-2)
     log_r = cost - total[..., None, :]

@@ -190,7 +190,7 @@ class MultiplierState:
         if relaxation is None and bool(floors.isnan().any()):
             raise InputError("multipliers: found adaptive floors (NaN) and no relaxation for them")
         factor = 1.0 if relaxation is None else relaxation
-        b = torch.where(floors.isnan(), factor * moments, floors).double()
+        b = torch.where(floors.isnan(), factor * moments.double(), floors.double())
         reached = moments.double().expand_as(b)
         step = torch.zeros((), dtype=torch.int64)
         return cls(torch.zeros_like(b), torch.ones_like(b), b, reached, reached, reached, step)
