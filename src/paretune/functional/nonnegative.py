@@ -25,7 +25,11 @@ class Convex(Protocol):
 
 
 def nonnegative_minimum(
-    functions: Convex, start: Tensor, lower: Tensor, tolerance: float = 1e-15
+    functions: Convex,
+    start: Tensor,
+    lower: Tensor,
+    tolerance: float = 1e-15,
+    reach: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Projected Newton with the damping of Levenberg and Marquardt, on all functions together.
 
@@ -42,6 +46,8 @@ def nonnegative_minimum(
         lower: ``(I,)`` a value below it proves that a function has no minimum, and stops it.
         tolerance: residual at which a function is done. Where rounding keeps it from going so
             far, it is done when no step helps.
+        reach: share of the way to 0 that a step may go, in (0, 1]; below 1 for functions that are
+            infinite at 0.
 
     Returns:
         Minimizers ``(I, C)``, residuals ``(I,)`` and values ``(I,)``.
@@ -68,7 +74,7 @@ def nonnegative_minimum(
             rows, damping, stalls = rows[kept], damping[kept], stalls[kept]
             x, value, gradient, hessian = x[kept], value[kept], gradient[kept], hessian[kept]
             residual, is_open = residual[kept], is_open[kept]
-        step = _quadratic_step(x, gradient, hessian, damping)
+        step = _quadratic_step(x * reach, gradient, hessian, damping)
         predicted = -(gradient * step).sum(-1) - (step * _times(hessian, step)).sum(-1) / 2
         new_x = (x + step).clamp_min(0)
         new_value, new_gradient, new_hessian = functions.at(new_x)
@@ -102,25 +108,25 @@ def _times(matrix: Tensor, vector: Tensor) -> Tensor:
     return (matrix @ vector[..., None]).squeeze(-1)
 
 
-def _quadratic_step(x: Tensor, gradient: Tensor, hessian: Tensor, damping: Tensor) -> Tensor:
-    """Minimizer of the damped quadratic over ``x + d >= 0``, by guessing which bounds hold."""
+def _quadratic_step(room: Tensor, gradient: Tensor, hessian: Tensor, damping: Tensor) -> Tensor:
+    """Minimizer of the damped quadratic over ``d >= -room``, by guessing which bounds hold."""
     diagonal = hessian.diagonal(dim1=-2, dim2=-1)
     # A singular Hessian (a constraint twice, a constant one) must stay solvable.
     floor = 1e-15 * diagonal.sum(-1) + 1e-30
-    eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    eye = torch.eye(room.shape[-1], dtype=room.dtype, device=room.device)
     matrix = hessian + torch.maximum(damping, floor)[:, None, None] * eye
-    is_bound = (x <= 0) & (gradient > 0)
-    step = torch.zeros_like(x)
-    for _ in range(2 * x.shape[-1] + 1):
+    is_bound = (room <= 0) & (gradient > 0)
+    step = torch.zeros_like(room)
+    for _ in range(2 * room.shape[-1] + 1):
         is_free = ~is_bound
-        bound_step = torch.where(is_bound, -x, 0.0)
+        bound_step = torch.where(is_bound, -room, 0.0)
         inner = torch.where(is_free[:, :, None] & is_free[:, None, :], matrix, eye)
         target = torch.where(is_free, -gradient - _times(matrix, bound_step), bound_step)
         step, _ = torch.linalg.solve_ex(inner, target[..., None])
         step = step.squeeze(-1)
         pull = gradient + _times(matrix, step)
-        should_bind = torch.where(is_bound, pull > 0, x + step < 0)
+        should_bind = torch.where(is_bound, pull > 0, step < -room)
         if (should_bind == is_bound).all():
             break
         is_bound = should_bind
-    return torch.maximum(step, -x)
+    return torch.maximum(step, -room)

@@ -34,6 +34,8 @@ __all__ = [
 _COOLING = 4.0
 _STEPS, _HALVINGS = 200, 40
 _COLDEST = 1e-5
+_NOISE = 1e-13
+_STILL, _SHORT, _FAR = 1e-13, 1e-6, 10.0
 
 
 @final
@@ -116,10 +118,10 @@ def robust_optimum(
         return problem.outcome(average.logps[problem.place], average.multipliers, tau)
     spread = float(problem.primary.max() - problem.primary.min())
     n_stages = max(0, math.ceil(math.log(max(tau, spread) / tau) / math.log(_COOLING)))
-    multipliers, logits = torch.zeros_like(problem.floors), problem.primary / tau
+    multipliers, logits = torch.zeros_like(problem.floors), 0 * problem.ref
     for stage in range(n_stages, -1, -1):
         heat = tau * _COOLING**stage
-        dual = _RobustDual(problem, heat, logits * (tau / heat))
+        dual = _RobustDual(problem, heat, logits)
         start = multipliers / (heat * problem.scale)
         lower = dual.lower_bound()
         x, residual, value = nonnegative_minimum(dual, start[None], lower, 1e-3 if stage else 1e-13)
@@ -128,7 +130,7 @@ def robust_optimum(
         if bool(residual > 1e-7) and not stage:
             raise RunError(f"robust optimum: did not converge, residual {float(residual):.3g}")
         multipliers = x[0] * heat * problem.scale
-        logits = dual.solve(multipliers)[0] * (heat / tau)
+        logits = dual.solve(multipliers)[0]
     return problem.outcome(problem.log_policy(logits), multipliers, tau)
 
 
@@ -300,7 +302,7 @@ class _RobustDual:
         return self
 
     def lower_bound(self) -> Tensor:
-        """What any policy is worth, per context: the worst action for certain."""
+        """What any policy is worth: the worst action for certain."""
         problem, total = self.problem, torch.zeros(len(self.problem.place), dtype=torch.float64)
         total.index_add_(0, problem.context, problem.base)
         worst = torch.full(problem.place.shape, math.inf, dtype=torch.float64)
@@ -312,24 +314,23 @@ class _RobustDual:
         logits = self.logits
         logps = self.problem.log_policy(logits)
         value, bounds, chi = self._lagrangian(logps, multipliers)
-        curve = torch.zeros(len(bounds), len(bounds), dtype=torch.float64)
+        last = math.inf
         for _ in range(_STEPS):
-            step, decrement, curve = self._newton(logps, multipliers, chi)
-            if decrement <= 1e-30 * (1 + self.tau):
+            step, gain, _ = self._newton(logps, multipliers, chi)
+            length = float(step.abs().max())
+            # Below rounding of the value Newton's full step is trusted, as long as steps shrink.
+            is_noise = float(gain) <= _NOISE * (1 + float(value.abs()))
+            if length <= _STILL or (length <= _SHORT and is_noise and length > last / 2):
                 break
-            size, is_better = 1.0, False
+            # Far steps in log-probabilities overshoot into a corner where nothing is measurable.
+            size, last = min(1.0, _FAR / length), length
             for _ in range(_HALVINGS):
                 new_logps = self.problem.log_policy(logps - self.problem.ref + size * step)
                 new = self._lagrangian(new_logps, multipliers)
-                # Below rounding of the value, Newton's full step is trusted once.
-                is_better = bool(new[0] > value + 1e-4 * size * decrement)
-                is_noise = float(decrement) <= 1e-13 * (1 + float(value.abs()))
-                if is_better or is_noise:
+                if is_noise or bool(new[0] > value + 1e-4 * size * gain):
                     break
                 size /= 2
             logps, (value, bounds, chi) = new_logps, new
-            if not is_better:
-                break
         _, _, curve = self._newton(logps, multipliers, chi)
         return logps - self.problem.ref, value, bounds, curve
 

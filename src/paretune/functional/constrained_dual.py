@@ -1,0 +1,247 @@
+"""Duals of constrained optima on tables, for many instances at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paretune.errors import InfeasibleError, InputError, RunError, ShapeError
+from paretune.functional.feasibility import check_floors
+
+_COOLING = 4.0
+_ROOM = 1e-9
+
+
+@final
+@dataclass(frozen=True)
+class ConstrainedOptimum:
+    """A policy, its multipliers, and how far from optimal they can be.
+
+    Args:
+        logps: ``(..., S, A)`` log-probabilities of the policy, in nats.
+        multipliers: ``(..., C)`` price of each floor, >= 0; 0 where it does not bind.
+        primary: ``(...)`` expected value of the primary objective.
+        constraints: ``(..., C)`` expected values of the constrained objectives.
+        value: ``(...)`` ``primary`` minus tau times the divergence from the reference.
+        gap: ``(...)`` dual value minus ``value``: no policy that keeps the floors is better by
+            more. 0 up to rounding at an optimum.
+    """
+
+    logps: Tensor
+    multipliers: Tensor
+    primary: Tensor
+    constraints: Tensor
+    value: Tensor
+    gap: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class KLDual:
+    """Dual functions under reverse KL of many instances, in units of tau.
+
+    Variables are the multipliers over tau and over the scale of their constraint.
+
+    Args:
+        ref: ``(I, S, A)`` log-probabilities of the reference.
+        primary: ``(I, S, A)`` over tau.
+        cuts: ``(I, S, A, C)`` values less their floors, over their scale.
+        weights: ``(I, S)`` of the contexts.
+    """
+
+    ref: Tensor
+    primary: Tensor
+    cuts: Tensor
+    weights: Tensor
+
+    def at(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, gradients and Hessians at ``(I, C)``."""
+        logits = self.ref + self.primary + (self.cuts @ x[:, None, :, None]).squeeze(-1)
+        log_sums = logits.logsumexp(-1)
+        chances = (logits - log_sums[..., None]).exp()
+        means = (chances[..., None, :] @ self.cuts).squeeze(-2)
+        gradient = (self.weights[..., None] * means).sum(-2)
+        # Centered before it is squared: nothing cancels when a policy is almost sure.
+        spread = (self.weights[..., None] * chances).sqrt()[..., None] * (
+            self.cuts - means[..., None, :]
+        )
+        flat = spread.flatten(1, 2)
+        return (self.weights * log_sums).sum(-1), gradient, flat.mT @ flat
+
+    def take(self, rows: Tensor) -> KLDual:
+        """Some of the instances."""
+        return KLDual(self.ref[rows], self.primary[rows], self.cuts[rows], self.weights[rows])
+
+    def lower_bound(self) -> Tensor:
+        """What any policy is worth: the worst action for certain. A dual below it: no policy."""
+        worst = self.primary.masked_fill(self.ref.isneginf(), math.inf).amin(-1)
+        rarest = self.ref.masked_fill(self.ref.isneginf(), 0.0).amin(-1)
+        return (self.weights * (worst + rarest)).sum(-1) - 1e-6
+
+
+@final
+@dataclass(frozen=True)
+class ConstrainedTables:
+    """The instances of a problem with one leading dimension, checked.
+
+    Args:
+        shape: leading dimensions of the arguments.
+        ref: ``(I, S, A)``.
+        primary: ``(I, S, A)``; 0 where an action does not exist.
+        secondary: ``(I, S, A, C)``; 0 where an action does not exist.
+        floors: ``(I, C)``.
+        weights: ``(I, S)``.
+        scale: ``(I, C)`` one over the range of each constraint.
+        cuts: ``(I, S, A, C)`` values less their floors, times their scale.
+    """
+
+    shape: tuple[int, ...]
+    ref: Tensor
+    primary: Tensor
+    secondary: Tensor
+    floors: Tensor
+    weights: Tensor
+    scale: Tensor
+    cuts: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        ref_logps: Tensor,
+        primary: Tensor,
+        secondary: Tensor,
+        floors: Tensor,
+        tau: float,
+        context_weights: Tensor | None,
+    ) -> ConstrainedTables:
+        """Check the arguments of a constrained optimum and bring them to one shape."""
+        if not 0 < tau < math.inf:
+            raise InputError(f"constrained optimum: found tau {tau}, expected a number > 0")
+        n_contexts = _n_contexts(ref_logps, primary, secondary, floors)
+        if context_weights is None:
+            context_weights = ref_logps.new_full((n_contexts,), 1 / n_contexts, dtype=torch.float64)
+        if context_weights.shape[-1:] != (n_contexts,):
+            raise ShapeError(
+                f"constrained optimum: found {tuple(context_weights.shape)} context weights, "
+                f"expected (..., {n_contexts})"
+            )
+        shape = np.broadcast_shapes(
+            ref_logps.shape[:-2],
+            primary.shape[:-2],
+            secondary.shape[:-3],
+            floors.shape[:-1],
+            context_weights.shape[:-1],
+        )
+
+        def flat(tensor: Tensor, n_own: int) -> Tensor:
+            own = tensor.shape[tensor.ndim - n_own :]
+            return tensor.double().expand(*shape, *own).reshape(-1, *own)
+
+        ref, weights = flat(ref_logps, 2), flat(context_weights, 1)
+        primary, secondary, floors = flat(primary, 2), flat(secondary, 3), flat(floors, 1)
+        is_absent = ref.isneginf()
+        if is_absent.all(-1).any():
+            raise InputError("constrained optimum: found a context without an action in reference")
+        primary = primary.masked_fill(is_absent, 0.0)
+        secondary = secondary.masked_fill(is_absent[..., None], 0.0)
+        finite = (primary, secondary, floors, weights, ref.masked_fill(is_absent, 0.0))
+        if not all(bool(tensor.isfinite().all()) for tensor in finite):
+            raise InputError(
+                "constrained optimum: found values that are not finite, expected a number for "
+                "every action of the reference"
+            )
+        if bool((weights < 0).any()) or bool(((weights.sum(-1) - 1).abs() > 1e-6).any()):
+            raise InputError("constrained optimum: context weights must be >= 0 and sum to 1")
+        absent = is_absent[..., None]
+        top = secondary.masked_fill(absent, -math.inf).amax((1, 2))
+        span = top - secondary.masked_fill(absent, math.inf).amin((1, 2))
+        scale = 1 / torch.where(span > 0, span, 1.0)
+        cuts = (secondary - floors[:, None, None, :]) * scale[:, None, None, :]
+        cuts = cuts.masked_fill(absent, 0.0)
+        return cls(shape, ref, primary, secondary, floors, weights, scale, cuts)
+
+    @property
+    def spread(self) -> Tensor:
+        """Largest range of the primary objective in an instance."""
+        return (self.primary.amax((1, 2)) - self.primary.amin((1, 2))).amax()
+
+    def stages(self, tau: float) -> list[float]:
+        """Falling values of tau that end at the one asked for.
+
+        Far from its minimum the dual of a small tau is flat; that of a tau like the range of the
+        primary objective is not, and each minimum is a good start for the next.
+        """
+        hottest = max(tau, float(self.spread))
+        n_stages = math.ceil(math.log(hottest / tau) / math.log(_COOLING))
+        return [tau * _COOLING**stage for stage in range(max(0, n_stages), -1, -1)]
+
+    def dual(self, tau: float) -> KLDual:
+        """The dual functions at some tau."""
+        return KLDual(self.ref, self.primary / tau, self.cuts, self.weights)
+
+    def require_each_floor(self) -> None:
+        """Refuse floors above the best action of every context."""
+        absent = self.ref.isneginf()[..., None]
+        best = self.cuts.masked_fill(absent, -math.inf).amax(2)
+        reached = (self.weights[..., None] * best).sum(1)
+        self.require_floors((reached < -1e-12).any(-1))
+
+    def require_floors(self, is_doubtful: Tensor) -> None:
+        """Explain the first doubtful instance, by its linear program."""
+        if not is_doubtful.any():
+            return
+        row = int(is_doubtful.nonzero()[0])
+        verdict = check_floors(
+            self.secondary[row].numpy(),
+            self.floors[row].numpy(),
+            self.weights[row].numpy(),
+            self.ref[row].isfinite().numpy(),
+        )
+        place = f"instance {row}: " if len(self.ref) > 1 else ""
+        if verdict.margin > _ROOM:
+            raise RunError(
+                f"constrained optimum: {place}did not converge; {verdict.explain()}, at once by "
+                f"{verdict.margin:.3g}"
+            )
+        if verdict.is_feasible:
+            told = f"{verdict.explain()}, but only just: lower the floors a little"
+            raise InfeasibleError(f"constrained optimum: {place}{told}", verdict)
+        raise InfeasibleError(f"constrained optimum: {place}{verdict.explain()}", verdict)
+
+    def optimum(self, multipliers: Tensor, tau: float) -> ConstrainedOptimum:
+        """The policy of some multipliers, with its values."""
+        # From the cuts, whose floors are folded in: the same numbers that the solver saw.
+        x = multipliers / (tau * self.scale)
+        logits = self.ref + self.primary / tau + (self.cuts @ x[:, None, :, None]).squeeze(-1)
+        logps = logits.log_softmax(-1)
+        joint = self.weights[..., None] * logps.exp()
+        reached = (joint * self.primary).sum((1, 2))
+        terms = torch.where(joint > 0, joint * (logps - self.ref), 0.0)
+        value = reached - tau * terms.sum((1, 2))
+        dual = tau * (self.weights * logits.logsumexp(-1)).sum(-1)
+        constraints = (joint[..., None] * self.secondary).sum((1, 2))
+        return ConstrainedOptimum(
+            logps.reshape(*self.shape, *logps.shape[1:]),
+            multipliers.reshape(*self.shape, -1),
+            reached.reshape(self.shape),
+            constraints.reshape(*self.shape, -1),
+            value.reshape(self.shape),
+            (dual - value).reshape(self.shape),
+        )
+
+
+def _n_contexts(ref_logps: Tensor, primary: Tensor, secondary: Tensor, floors: Tensor) -> int:
+    is_fine = ref_logps.ndim >= 2 and primary.ndim >= 2 and secondary.ndim >= 3 and floors.ndim >= 1
+    is_fine = is_fine and ref_logps.shape[-2:] == primary.shape[-2:] == secondary.shape[-3:-1]
+    if not (is_fine and secondary.shape[-1:] == floors.shape[-1:]):
+        raise ShapeError(
+            f"constrained optimum: found reference {tuple(ref_logps.shape)}, primary "
+            f"{tuple(primary.shape)}, secondary {tuple(secondary.shape)} and floors "
+            f"{tuple(floors.shape)}, expected (..., S, A), (..., S, A), (..., S, A, C) and (..., C)"
+        )
+    return ref_logps.shape[-2]
