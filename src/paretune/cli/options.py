@@ -16,5 +16,20 @@ RunsOption = Annotated[Path, typer.Option("--runs", help="Where the folders of r
 JsonOption = Annotated[bool, typer.Option("--json", help="Results as JSON on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")]
+PrimaryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--primary",
+        help="Train one policy in place of the file's methods: this objective as good as possible.",
+    ),
+]
+AtLeastOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--at-least",
+        help="A floor for another objective, with --primary: harmless=0.6 (preferred to the "
+        "reference's reply in 60 % of cases) or harmless=reward:4.5. Repeatable.",
+    ),
+]
 
 RUNS = Path("runs")

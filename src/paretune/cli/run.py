@@ -11,9 +11,11 @@ import typer
 from paretune.cli.console import Console, prepare, relative, say_failures, show_result
 from paretune.cli.options import (
     RUNS,
+    AtLeastOption,
     ConfigArg,
     DryRunOption,
     JsonOption,
+    PrimaryOption,
     QuietOption,
     RunsOption,
     SetOption,
@@ -24,17 +26,22 @@ if TYPE_CHECKING:
     from paretune.pipeline.config import RunConfig
     from paretune.pipeline.run import Until
 
+Wish = tuple[str, tuple[str, ...]]
+"""Primary objective and floors, as they were typed."""
+
 
 def run(
     config: ConfigArg,
     set_: SetOption = None,
+    primary: PrimaryOption = None,
+    at_least: AtLeastOption = None,
     runs: RunsOption = RUNS,
     json: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Data, policies, replies, front, report: a whole run, or what is missing of it."""
-    _go(config, set_, runs, json, quiet, dry_run, "report")
+    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "report")
 
 
 def data(
@@ -46,31 +53,43 @@ def data(
     dry_run: DryRunOption = False,
 ) -> None:
     """Read, split, reward and compare the records of a run."""
-    _go(config, set_, runs, json, quiet, dry_run, "data")
+    _go(config, set_, runs, json, quiet, dry_run, None, "data")
 
 
 def train(
     config: ConfigArg,
     set_: SetOption = None,
+    primary: PrimaryOption = None,
+    at_least: AtLeastOption = None,
     runs: RunsOption = RUNS,
     json: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train every policy of a run."""
-    _go(config, set_, runs, json, quiet, dry_run, "train")
+    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "train")
 
 
 def evaluate(
     config: ConfigArg,
     set_: SetOption = None,
+    primary: PrimaryOption = None,
+    at_least: AtLeastOption = None,
     runs: RunsOption = RUNS,
     json: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Let every policy reply, judge the replies and measure the fronts."""
-    _go(config, set_, runs, json, quiet, dry_run, "eval")
+    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "eval")
+
+
+def _wish(primary: str | None, at_least: list[str] | None) -> Wish | None:
+    if primary is None:
+        if at_least:
+            raise ConfigError("--at-least: found it alone, expected --primary OBJECTIVE with it")
+        return None
+    return primary, tuple(at_least or ())
 
 
 def load(path: Path, overrides: list[str] | None, runs: Path) -> tuple[RunConfig, Path]:
@@ -90,10 +109,14 @@ def load(path: Path, overrides: list[str] | None, runs: Path) -> tuple[RunConfig
 
 def _go(
     path: Path, overrides: list[str] | None, runs: Path, json: bool, quiet: bool, dry_run: bool,
-    until: Until,
+    wish: Wish | None, until: Until,
 ) -> None:  # fmt: skip
     prepare()
     config, folder = load(path, overrides, runs)
+    if wish is not None:
+        from paretune.pipeline.wish import with_wish
+
+        config = with_wish(config, *wish)
     if dry_run:
         from paretune.pipeline.forecast import forecast
 

@@ -44,6 +44,7 @@ from paretune.functional.imitation_weights import (
     robust_log_weights,
 )
 from paretune.functional.multipliers import MultiplierState, barrier_multipliers
+from paretune.functional.robust import kl_ball_bound
 
 _PER_ROW = 4
 """Responses of a prompt that share a row, at most: they share its encoding."""
@@ -81,6 +82,8 @@ class ConstraintState(nn.Module):
         self.register_buffer("snapshot", nothing.clone())
         self.log_w: Tensor
         self.register_buffer("log_w", nothing.clone())
+        self.start_logps: Tensor
+        self.register_buffer("start_logps", nothing.clone())
         self.is_kept: Tensor
         self.register_buffer("is_kept", torch.zeros((), dtype=torch.bool))
 
@@ -108,11 +111,11 @@ class ConstraintState(nn.Module):
         self.put(replace(self.state, multipliers=multipliers))
         self.log_w.copy_(log_w)
 
-    def refresh(self, log_ratios: Tensor) -> None:
+    def refresh(self, logps: Tensor) -> None:
         """The reference becomes the last snapshot, the policy the new one; floors follow.
 
         Args:
-            log_ratios: ``(E,)`` of the policy now over the start, nats.
+            logps: ``(E,)`` log-probabilities of the entries under the policy now, nats.
         """
         base = self.table.base(self.snapshot)
         share = float(effective_sample_size(base)) / len(base)
@@ -121,7 +124,7 @@ class ConstraintState(nn.Module):
             self.log_ratios.copy_(self.snapshot)
         is_adaptive = torch.isnan(self.table.floors)
         self.put(self.state.refresh(is_adaptive, self.goal.relaxation))
-        self.snapshot.copy_(clipped_log_ratios(log_ratios, torch.zeros_like(log_ratios)))
+        self.snapshot.copy_(clipped_log_ratios(logps, self.start_logps))
         self.solve()
 
     def weigh(self, entries: Tensor) -> tuple[Tensor, dict[str, Any]]:
@@ -198,6 +201,8 @@ class Pursuit(nn.Module):
         super().__init__()
         self.policies = policies
         self.states = nn.ModuleList(states)
+        self.register_state_dict_post_hook(_drop_shared)
+        self.register_load_state_dict_pre_hook(_restore_shared)
 
     def forward(self, rows: Any) -> Tensor:
         """``(K, R)`` log-probabilities; see :meth:`HeadedScorer.forward`."""
@@ -210,6 +215,30 @@ class Pursuit(nn.Module):
         return self.policies.quantization_method
 
 
+def _drop_shared(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Name tensors that share memory once: the file format of checkpoints allows no second name."""
+    for name in _second_names(module):
+        state.pop(prefix + name, None)
+
+
+def _restore_shared(module: nn.Module, state: dict[str, Any], prefix: str, *rest: object) -> None:
+    """Give tensors that share memory all their names again."""
+    for name, first in _second_names(module).items():
+        if prefix + first in state:
+            state.setdefault(prefix + name, state[prefix + first])
+
+
+def _second_names(module: nn.Module) -> dict[str, str]:
+    """Further names of parameters to their first one."""
+    first: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        if id(parameter) in first:
+            found[name] = first[id(parameter)]
+        first.setdefault(id(parameter), name)
+    return found
+
+
 def train_constrained(
     jobs: Sequence[TrainingJob],
     inputs: JobData,
@@ -218,8 +247,14 @@ def train_constrained(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
+    checkpoint_steps: int = 0,
+    resume: Path | None = None,
 ) -> tuple[HeadedScorer, JobCost]:
-    """Train constrained jobs in place; see :func:`paretune.engines.lm.jobs.train_jobs`."""
+    """Train constrained jobs in place; see :func:`paretune.engines.lm.jobs.train_jobs`.
+
+    ``checkpoint_steps`` and ``resume`` are those of :func:`run_training`: a checkpoint holds the
+    state of the constraints, so that a resumed run repeats an uninterrupted one bit for bit.
+    """
     started = time.process_time()
     goals = [_goal_of(job) for job in jobs]
     objectives = inputs.data.rewards.objectives.names
@@ -254,7 +289,7 @@ def train_constrained(
     with step_of:
         run_training(
             pursuit, schedule, build, step_of.loss, settings,
-            folder=folder, progress=progress,
+            folder=folder, progress=progress, checkpoint_steps=checkpoint_steps, resume=resume,
         )  # fmt: skip
     tokens = int(sum(lengths[batch].sum() for batch in schedule))
     used = len(np.unique(row[np.concatenate(schedule)]))
@@ -276,15 +311,14 @@ class _Steps:
         self._pursuit, self._names, self._inputs = pursuit, names, inputs
         self._pad_id, self._settings, self._folder = pad_id, settings, folder
         self._per_step, self._steps = per_step, steps
-        self._start: list[Tensor] = []
         self._file: TextIO | None = None
         self._seen = -1
 
     def __enter__(self) -> _Steps:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = (self._folder / LOG).open("a", encoding="utf-8")
         for state in self._states:
             state.solve()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = (self._folder / LOG).open("a", encoding="utf-8")
         return self
 
     def __exit__(self, *problem: object) -> None:
@@ -332,11 +366,12 @@ class _Steps:
         lag = self._lag
         if lag is None:
             return
-        if step == 0:
-            self._start = self._logps()
-        elif step % lag == 0:
-            for state, start, now in zip(self._states, self._start, self._logps(), strict=True):
-                state.refresh(now - start)
+        if step % lag == 0:
+            for state, logps in zip(self._states, self._logps(), strict=True):
+                if step == 0:
+                    state.start_logps.copy_(logps)
+                else:
+                    state.refresh(logps)
 
     @torch.no_grad()
     def _logps(self) -> list[Tensor]:
@@ -393,8 +428,6 @@ def _at_reference(table: GoalTable, goal: ConstrainedGoal) -> Tensor:
     base = table.base()
     if goal.radius == 0 or goal.is_literal:
         return (base.exp()[:, None] * table.secondary).sum(0)
-    from paretune.functional.robust import kl_ball_bound
-
     bounds = [kl_ball_bound(q, base.exp(), goal.radius)[0] for q in table.secondary.T]
     return torch.stack([torch.as_tensor(b, dtype=torch.float64) for b in bounds])
 

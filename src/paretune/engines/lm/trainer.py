@@ -196,6 +196,8 @@ def run_training(
     sizes: npt.NDArray[np.float64] | None = None,
     log_steps: int = 0,
     progress: Progress | None = None,
+    checkpoint_steps: int = 0,
+    resume: Path | None = None,
 ) -> None:
     """Train ``model`` in place, one optimizer step for every ``accumulate`` batches a process.
 
@@ -209,6 +211,8 @@ def run_training(
         sizes: ``(Q,)`` how much each row counts in the mean loss; default 1.
         log_steps: steps between log lines; 0 = about twenty lines in all.
         progress: receives every log line.
+        checkpoint_steps: steps between checkpoints in ``folder``; 0 = none.
+        resume: a checkpoint to go on from: parameters, buffers, optimizer and schedule.
 
     Raises:
         RunError: at the first non-finite loss or gradient norm.
@@ -233,7 +237,8 @@ def run_training(
         max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch_fused",
         seed=settings.seed,
-        save_strategy="no",
+        save_strategy="steps" if checkpoint_steps else "no",
+        save_steps=max(1, checkpoint_steps),
         report_to="none",
         disable_tqdm=True,
         # A filter would print the mean of earlier losses in place of NaN.
@@ -260,7 +265,7 @@ def run_training(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(WatchCallback(trainer, progress))
     with flush_denormals():
-        trainer.train()
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
         raise RunError(
             f"training diverged: a parameter is not finite after step {steps}; expected finite "
