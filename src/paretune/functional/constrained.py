@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -11,12 +12,19 @@ from torch import Tensor
 
 from paretune.core.constrained import Divergence
 from paretune.errors import InputError
-from paretune.functional.constrained_dual import ConstrainedOptimum, ConstrainedTables, KLDual
+from paretune.functional.constrained_dual import (
+    ConstrainedOptimum,
+    ConstrainedTables,
+    DivergenceDual,
+    KLDual,
+)
+from paretune.functional.generators import generator
 from paretune.functional.nonnegative import nonnegative_minimum
+from paretune.functional.transport import transported_optimum
 
 __all__ = ["ConstrainedOptimum", "constrained_optimum", "log_barrier_optimum"]
 
-_ROUGH, _FINE, _ENOUGH = 1e-3, 1e-15, 1e-9
+_ROUGH, _CLOSE, _FINE, _ENOUGH = 1e-3, 1e-14, 1e-15, 1e-9
 _LEAST_SLACK = 1e-12
 
 
@@ -41,9 +49,12 @@ def constrained_optimum(
 
     a smooth convex function of a few variables whose gradient is :math:`E[q] - b` and whose
     Hessian is :math:`E_\nu Cov_{\pi_\lambda}(q)/\tau`. One multiplier serves all contexts of an
-    instance, because a floor is kept on average over contexts. Small tau is reached from a large
-    one, each solution being the start of the next, since far from its solution a cold dual is
-    flat.
+    instance, because a floor is kept on average over contexts. Under another divergence the
+    policy of a multiplier is :func:`paretune.functional.divergences.tilt` and the gradient is the
+    same; total variation, whose dual has no second derivative, is a linear program.
+
+    Small tau is reached from a large one, each solution being the start of the next: far from its
+    minimum the dual of a small tau is flat.
 
     Args:
         ref_logps: ``(..., S, A)`` log-probabilities of the reference, in nats; ``-inf`` for
@@ -77,22 +88,42 @@ def constrained_optimum(
         >>> found.logps.exp().numpy().round(4), found.multipliers.numpy().round(4)
         (array([[0.6667, 0.3333, 0.    ]]), array([0.8614]))
     """
-    if divergence != "reverse_kl":
-        raise NotImplementedError(divergence)
     tables = ConstrainedTables.of(ref_logps, primary, secondary, floors, tau, context_weights)
+    generator(divergence, alpha)
     tables.require_each_floor()
+    # Reverse KL first: it proves that the floors can be met, which others cannot.
+    multipliers = _descend(tables, tau, lambda heat: tables.dual(heat), _FINE)
+    if divergence == "reverse_kl":
+        return tables.optimum(multipliers, tau)
+    if divergence == "total_variation":
+        logps, multipliers = transported_optimum(tables, tau)
+        return tables.optimum(multipliers, tau, divergence, alpha, logps)
+    multipliers = _descend(
+        tables, tau, lambda heat: DivergenceDual(tables.dual(heat), divergence, alpha), _CLOSE
+    )
+    return tables.optimum(multipliers, tau, divergence, alpha)
+
+
+def _descend(
+    tables: ConstrainedTables,
+    tau: float,
+    dual_at: Callable[[float], KLDual] | Callable[[float], DivergenceDual],
+    tolerance: float,
+) -> Tensor:
+    """``(I, C)`` multipliers of the optimum, through falling values of tau."""
     multipliers = torch.zeros_like(tables.floors)
     residual = multipliers.sum(-1)
     for heat in tables.stages(tau):
-        dual, lower = tables.dual(heat), tables.dual(heat).lower_bound()
+        dual = dual_at(heat)
+        lower = dual.lower_bound()
         start = multipliers / (heat * tables.scale)
         x, residual, value = nonnegative_minimum(
-            dual, start, lower, _FINE if heat == tau else _ROUGH
+            dual, start, lower, tolerance if heat == tau else _ROUGH
         )
         tables.require_floors(value < lower)
         multipliers = x * heat * tables.scale
     tables.require_floors(residual > _ENOUGH)
-    return tables.optimum(multipliers, tau)
+    return multipliers
 
 
 def log_barrier_optimum(

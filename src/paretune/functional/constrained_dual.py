@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paretune.core.constrained import Divergence
 from paretune.errors import InfeasibleError, InputError, RunError, ShapeError
+from paretune.functional.divergences import divergence_value, tilt
 from paretune.functional.feasibility import check_floors
+from paretune.functional.generators import generator
 
 _COOLING = 4.0
 _ROOM = 1e-9
@@ -61,7 +64,7 @@ class KLDual:
 
     def at(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Values, gradients and Hessians at ``(I, C)``."""
-        logits = self.ref + self.primary + (self.cuts @ x[:, None, :, None]).squeeze(-1)
+        logits = self.ref + self.scores(x)
         log_sums = logits.logsumexp(-1)
         chances = (logits - log_sums[..., None]).exp()
         means = (chances[..., None, :] @ self.cuts).squeeze(-2)
@@ -73,6 +76,10 @@ class KLDual:
         flat = spread.flatten(1, 2)
         return (self.weights * log_sums).sum(-1), gradient, flat.mT @ flat
 
+    def scores(self, x: Tensor) -> Tensor:
+        """``(I, S, A)`` what each action is worth with the multipliers ``(I, C)``."""
+        return self.primary + (self.cuts @ x[:, None, :, None]).squeeze(-1)
+
     def take(self, rows: Tensor) -> KLDual:
         """Some of the instances."""
         return KLDual(self.ref[rows], self.primary[rows], self.cuts[rows], self.weights[rows])
@@ -82,6 +89,54 @@ class KLDual:
         worst = self.primary.masked_fill(self.ref.isneginf(), math.inf).amin(-1)
         rarest = self.ref.masked_fill(self.ref.isneginf(), 0.0).amin(-1)
         return (self.weights * (worst + rarest)).sum(-1) - 1e-6
+
+
+@final
+@dataclass(frozen=True)
+class DivergenceDual:
+    r"""Dual functions under another divergence of many instances, in units of tau.
+
+    The policy of a multiplier is :math:`\pi = \pi_{ref}\,(f')^{-1}(s - \zeta)`, so that a change of
+    scores moves mass in proportion to :math:`h = \pi_{ref}/f''(\pi/\pi_{ref})`: the Hessian is the
+    covariance under h, as it is under the policy itself for reverse KL. Without barrier the dual
+    is smooth but for kinks in its slope, where policies drop an action.
+
+    Args:
+        tables: what is maximized, as under reverse KL.
+        divergence: one with a slope that has an inverse: not total variation.
+        alpha: of the alpha divergence.
+    """
+
+    tables: KLDual
+    divergence: Divergence
+    alpha: float
+
+    def at(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, gradients and Hessians at ``(I, C)``."""
+        ref, cuts, weights = self.tables.ref, self.tables.cuts, self.tables.weights
+        scores = self.tables.scores(x)
+        logps = tilt(ref, scores, self.divergence, self.alpha)
+        chances = logps.exp()
+        worth = (chances * scores).sum(-1)
+        worth = worth - divergence_value(logps, ref, self.divergence, self.alpha)
+        means = (chances[..., None, :] @ cuts).squeeze(-2)
+        slope = -generator(self.divergence, self.alpha).slack_slope(logps - ref)
+        moved = torch.where(chances > 0, chances / slope, 0.0)
+        total = moved.sum(-1, keepdim=True)
+        share = torch.where(total > 0, moved / total, 0.0)
+        centers = (share[..., None, :] @ cuts).squeeze(-2)
+        spread = (weights[..., None] * moved).sqrt()[..., None] * (cuts - centers[..., None, :])
+        flat = spread.flatten(1, 2)
+        gradient = (weights[..., None] * means).sum(-2)
+        return (weights * worth).sum(-1), gradient, flat.mT @ flat
+
+    def take(self, rows: Tensor) -> DivergenceDual:
+        """Some of the instances."""
+        return DivergenceDual(self.tables.take(rows), self.divergence, self.alpha)
+
+    def lower_bound(self) -> Tensor:
+        """None is known: a policy that never takes an action may be infinitely far away."""
+        return torch.full_like(self.tables.weights[:, 0], -math.inf)
 
 
 @final
@@ -147,6 +202,7 @@ class ConstrainedTables:
         is_absent = ref.isneginf()
         if is_absent.all(-1).any():
             raise InputError("constrained optimum: found a context without an action in reference")
+        ref = ref.log_softmax(-1)
         primary = primary.masked_fill(is_absent, 0.0)
         secondary = secondary.masked_fill(is_absent[..., None], 0.0)
         finite = (primary, secondary, floors, weights, ref.masked_fill(is_absent, 0.0))
@@ -181,7 +237,7 @@ class ConstrainedTables:
         return [tau * _COOLING**stage for stage in range(max(0, n_stages), -1, -1)]
 
     def dual(self, tau: float) -> KLDual:
-        """The dual functions at some tau."""
+        """The dual functions under reverse KL at some tau."""
         return KLDual(self.ref, self.primary / tau, self.cuts, self.weights)
 
     def require_each_floor(self) -> None:
@@ -213,17 +269,28 @@ class ConstrainedTables:
             raise InfeasibleError(f"constrained optimum: {place}{told}", verdict)
         raise InfeasibleError(f"constrained optimum: {place}{verdict.explain()}", verdict)
 
-    def optimum(self, multipliers: Tensor, tau: float) -> ConstrainedOptimum:
-        """The policy of some multipliers, with its values."""
+    def optimum(
+        self,
+        multipliers: Tensor,
+        tau: float,
+        divergence: Divergence = "reverse_kl",
+        alpha: float = 0.5,
+        logps: Tensor | None = None,
+    ) -> ConstrainedOptimum:
+        """The policy of some multipliers, or another one, with its values."""
         # From the cuts, whose floors are folded in: the same numbers that the solver saw.
-        x = multipliers / (tau * self.scale)
-        logits = self.ref + self.primary / tau + (self.cuts @ x[:, None, :, None]).squeeze(-1)
-        logps = logits.log_softmax(-1)
+        scores = self.dual(tau).scores(multipliers / (tau * self.scale))
+        best = tilt(self.ref, scores, divergence, alpha)
+
+        def after_penalty(logps: Tensor, values: Tensor) -> Tensor:
+            penalty = divergence_value(logps, self.ref, divergence, alpha)
+            return (self.weights * ((logps.exp() * values).sum(-1) - tau * penalty)).sum(-1)
+
+        dual = after_penalty(best, tau * scores)
+        logps = best if logps is None else logps
+        value = after_penalty(logps, self.primary)
         joint = self.weights[..., None] * logps.exp()
         reached = (joint * self.primary).sum((1, 2))
-        terms = torch.where(joint > 0, joint * (logps - self.ref), 0.0)
-        value = reached - tau * terms.sum((1, 2))
-        dual = tau * (self.weights * logits.logsumexp(-1)).sum(-1)
         constraints = (joint[..., None] * self.secondary).sum((1, 2))
         return ConstrainedOptimum(
             logps.reshape(*self.shape, *logps.shape[1:]),
