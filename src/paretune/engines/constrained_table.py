@@ -18,7 +18,8 @@ from paretune.engines.goal_cells import GoalCells
 from paretune.engines.minimize import minimize
 from paretune.engines.table_policy import Table, TanhNetwork
 from paretune.errors import InfeasibleError, InputError, RunError
-from paretune.functional.constrained import constrained_optimum
+from paretune.functional.constrained import constrained_optimum, log_barrier_optimum
+from paretune.functional.divergences import tilt
 from paretune.functional.feasibility import check_floors
 from paretune.functional.imitation_weights import constrained_scores, literal_log_weights
 from paretune.functional.robust import robust_optimum
@@ -81,7 +82,8 @@ def constrained_policy(
         steps: optimizer steps that an engine with steps would take.
 
     Raises:
-        InputError: if a robust floor is asked for under another divergence than reverse KL.
+        InputError: if robust floors, a barrier or the literal formulas are asked for under
+            another divergence than reverse KL.
         InfeasibleError: if no policy keeps the floors, told with the names.
         RunError: if alternating updates do not settle.
 
@@ -90,9 +92,11 @@ def constrained_policy(
         normalizer; with a radius the normalized weights without the adversary's, since without a
         normalizer every floor looks met.
     """
-    if goal.radius > 0 and goal.divergence != "reverse_kl":
+    is_special = goal.radius > 0 or goal.updates == "barrier" or goal.is_literal
+    if is_special and goal.divergence != "reverse_kl":
         raise InputError(
-            f"robust floors: found divergence {goal.divergence!r}, expected 'reverse_kl'"
+            f"goal: found divergence {goal.divergence!r} with robust floors, a barrier or the "
+            "literal formulas, expected 'reverse_kl'"
         )
     problem = _Problem.of(goal, cells, ref_logps)
     is_adaptive = cells.table.floors.isnan()
@@ -225,21 +229,13 @@ class _Problem:
             self._require(floors)
             return self._settled(ref, floors)
         if goal.updates == "barrier":
-            from paretune.functional.constrained import log_barrier_optimum
-
-            best = log_barrier_optimum(
-                *tables, goal.barrier, self.weights, goal.divergence, goal.alpha
-            )
+            best = log_barrier_optimum(*tables, goal.barrier, self.weights)
         else:
             best = constrained_optimum(*tables, self.weights, goal.divergence, goal.alpha)
         return best.logps, best.multipliers
 
     def _tilted(self, ref: Tensor, multipliers: Tensor) -> Tensor:
         scores = constrained_scores(self.primary, self.secondary, multipliers) / self.goal.tau
-        if self.goal.divergence == "reverse_kl":
-            return (ref + scores).log_softmax(-1)
-        from paretune.functional.divergences import tilt
-
         return tilt(ref, scores, self.goal.divergence, self.goal.alpha)
 
     def _require(self, floors: Tensor) -> None:

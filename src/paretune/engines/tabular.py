@@ -43,9 +43,11 @@ class TabularEngine:
 
     Every job is minimized with L-BFGS on all its data until no entry of the gradient exceeds
     ``tolerance``; ``settings`` such as steps and learning rates say nothing here, except that the
-    steps of a constrained job tell how often its reference moves. Where the
-    infimum lies at infinity (a table fine-tuned on few actions, labels without noise) the result
-    is the first policy that flat.
+    steps of a constrained job tell how often its reference moves. Where the infimum lies at
+    infinity (a table fine-tuned on few actions, labels without noise) the result is the first
+    policy that flat. Constrained jobs imitate the exact policy of their goal; those of a group do
+    so together on the backbone of the network, each with an output layer of its own whatever its
+    kind of head.
 
     Args:
         model: turns parameters into policies; its start is the reference.
@@ -88,6 +90,7 @@ class TabularEngine:
             InputError: if a job has no data, or asks for what a table does not define.
             RunError: if a job does not converge.
         """
+        _check_groups(jobs)
         trained = {BASE: self.model.start()}
         for wave in order_jobs(jobs):
             for jobs in _together(wave):
@@ -301,15 +304,23 @@ class TabularEngine:
 
 def _together(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
     """Jobs that are trained as one: those of a group, and every other by itself."""
+    alone = [[job] for job in jobs if job.group is None]
     groups: dict[str, list[TrainingJob]] = {}
     for job in jobs:
-        # No group is called like a job with a line break before it.
-        groups.setdefault(f"\n{job.id}" if job.group is None else job.group, []).append(job)
-    for group, members in groups.items():
-        if len({job.start for job in members}) > 1:
-            starts = ", ".join(job.start for job in members)
-            raise InputError(f"group {group!r}: found starts {starts}, expected one for all")
-    return list(groups.values())
+        if job.group is not None:
+            groups.setdefault(job.group, []).append(job)
+    return alone + list(groups.values())
+
+
+def _check_groups(jobs: Sequence[TrainingJob]) -> None:
+    for job in jobs:
+        for other in jobs:
+            is_together = job.group is not None and job.group == other.group
+            if is_together and (job.start, job.needs) != (other.start, other.needs):
+                raise InputError(
+                    f"group {job.group!r}: found {job.id!r} from {job.start!r} and {other.id!r} "
+                    f"from {other.start!r}, expected one start and one source for all"
+                )
 
 
 def _joined(data: PreferenceData, more: PreferenceData) -> PreferenceData:
