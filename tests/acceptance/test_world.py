@@ -61,3 +61,32 @@ def test_preference_methods_improve_on_the_reference(results, scenario, name):
     result = results[scenario]
     assert method(result, name).hypervolume.low > result.reference.hypervolume.high
     assert method(result, name).controllability[0] > 0.9
+
+
+@pytest.fixture(scope="module")
+def wishes(tmp_path_factory):
+    """Constrained policies on the non-convex scenario, from 16 scored replies of the reference."""
+    methods = [
+        {"method": "mopo", "label": f"floor-{floor}", "primary": "helpful", "candidates": 16,
+         "thresholds": {"harmless": floor}, "lag": None, "steps": 400,
+         "train": {"learning_rate": 1e-3}, "tradeoffs": [{"helpful": 1.0}]}
+        for floor in (0.4, 0.5)
+    ]  # fmt: skip
+    values = quickstart_config("B", 2, 2, 0) | {"name": "wishes", "methods": methods}
+    config = parse_config(values)
+    finished = execute(config, tmp_path_factory.mktemp("wishes") / "wishes", "eval")
+    assert finished.failed == {}
+    return finished.result
+
+
+def test_constrained_policies_keep_their_floors_and_beat_the_reference(wishes):
+    for found, floor in zip(wishes.methods, (0.4, 0.5), strict=True):
+        helpful, harmless = found.points[0].constraints
+        assert (helpful.objective, harmless.objective, harmless.floor) == (
+            "helpful", "harmless", floor
+        )  # fmt: skip
+        assert harmless.found.high >= floor, f"{found.name}: {harmless.found}"
+        assert helpful.found.low > 0.5, f"{found.name} is not preferred to the reference"
+    # A lower floor leaves more room for the primary objective.
+    low, high = (m.points[0].constraints[0].found for m in wishes.methods)
+    assert low.value > high.value

@@ -51,7 +51,9 @@ def test_ls_names_every_method_with_its_paper():
     }
 
 
-@pytest.mark.parametrize("method", ["dpo", "pareto_hqd", "rewarded_soups", "best_of_n", "sft"])
+@pytest.mark.parametrize(
+    "method", ["dpo", "pareto_hqd", "rewarded_soups", "best_of_n", "sft", "mopo"]
+)
 def test_init_writes_a_file_that_check_accepts(tmp_path, method):
     assert CliRunner().invoke(app, ["init", str(tmp_path), "--method", method]).exit_code == 0
     result = CliRunner().invoke(app, ["check", str(tmp_path / "run.yaml")])

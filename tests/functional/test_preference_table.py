@@ -33,11 +33,14 @@ class TestPool:
         table = pool_table(rewards, np.zeros(12, np.int64))
         assert table.folds is not None
         folds, wins = table.folds, (rewards[:, 0][:, None] > rewards[:, 0][None]).sum(1)
-        n_held = np.rint(folds.mass * 11).astype(int)
-        # Twelve opponents in five folds are 3 3 2 2 2, of which an entry's own has one less.
-        assert sorted(n_held.sum(1)) == [22, 22, 22, 33, 33]
-        assert (n_held.sum(0) == 11).all()
-        for held, rest, n in zip(folds.held, folds.rest, n_held, strict=True):
+        # Twelve responses in ten folds: two in each of two; an entry is no opponent of its own.
+        sizes = (~folds.is_candidate).sum(1)
+        assert sorted(sizes) == [1] * 8 + [2] * 2
+        assert folds.mass == pytest.approx(np.repeat(sizes[:, None] / 12, 12, axis=1))
+        for held, rest, size, is_in in zip(
+            folds.held, folds.rest, sizes, folds.is_candidate, strict=True
+        ):
+            n = size - ~is_in
             assert held[:, 0] * n + rest[:, 0] * (11 - n) == pytest.approx(wins)
 
     def test_what_is_held_out_is_held_out_for_all(self) -> None:

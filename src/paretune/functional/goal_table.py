@@ -51,7 +51,8 @@ class GoalTable:
         rest_primary: ``(F, E)`` the same without the opponents of each fold.
         rest_secondary: ``(F, E, C)``.
         held_secondary: ``(F, E, C)`` with the opponents of each fold only.
-        fold_mass: ``(F, E)`` share of an entry's opponents in each fold.
+        fold_mass: ``(F, E)`` how much each fold counts for an entry.
+        is_candidate: ``(F, E)`` bool, False where the entry itself is held out.
         log_count: ``(E,)`` log of how often each entry was given.
         floors: ``(C,)``; NaN where the floor adapts.
         objectives: ``(C,)`` columns of the objectives with a floor.
@@ -65,6 +66,7 @@ class GoalTable:
     rest_secondary: Tensor
     held_secondary: Tensor
     fold_mass: Tensor
+    is_candidate: Tensor
     log_count: Tensor
     floors: Tensor
     objectives: tuple[int, ...]
@@ -94,12 +96,13 @@ class GoalTable:
         other opponents are honest.
         """
         f = torch.zeros_like(self.secondary)
-        for rest, others, held, mass in zip(
-            self.rest_primary, self.rest_secondary, self.held_secondary, self.fold_mass, strict=True
-        ):
+        columns = (self.rest_primary, self.rest_secondary, self.held_secondary, self.fold_mass)
+        for rest, others, held, mass, is_in in zip(*columns, self.is_candidate, strict=True):
             scores = constrained_scores(rest, others, multipliers)
-            w = log_weights(scores, tau, self.group, base).exp()
-            f = f + (mass * w)[:, None] * held
+            among = base.masked_fill(~is_in, -torch.inf)
+            # Over the candidates that are left, whose base sums to less than the group's.
+            w = log_weights(scores, tau, self.group, among) + log_base(self.group, among)
+            f = f + (mass * (w - log_base(self.group, base)).exp())[:, None] * held
         return f
 
     def take(self, groups: Tensor) -> tuple[GoalTable, Tensor]:
@@ -120,6 +123,7 @@ class GoalTable:
             rest_secondary=self.rest_secondary[:, entries],
             held_secondary=self.held_secondary[:, entries],
             fold_mass=self.fold_mass[:, entries],
+            is_candidate=self.is_candidate[:, entries],
             log_count=self.log_count[entries],
         )
         return part, entries
@@ -151,7 +155,9 @@ def goal_table(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> Go
     table = _preferences(goal, data, seed)
     columns = goal.secondary
     values = np.nan_to_num(table.values, nan=0.5)
-    folds = table.folds or Folds(values[None], values[None], np.ones((1, len(values))))
+    folds = table.folds or Folds(
+        values[None], values[None], np.ones((1, len(values))), np.ones((1, len(values)), dtype=bool)
+    )
     rest, held = np.nan_to_num(folds.rest, nan=0.5), np.nan_to_num(folds.held, nan=0.5)
     floors = np.full(len(columns), np.nan)
     secondary = values[:, columns].copy()
@@ -186,6 +192,7 @@ def goal_table(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> Go
         torch.from_numpy(rest_secondary),
         torch.from_numpy(held_secondary),
         torch.from_numpy(folds.mass),
+        torch.from_numpy(folds.is_candidate),
         torch.from_numpy(np.log(table.count)),
         torch.from_numpy(floors),
         columns,
@@ -252,6 +259,9 @@ def check_goal(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> in
     """
     table = goal_table(goal, data, seed)
     known = ~torch.isnan(table.floors)
+    n_rows = len(np.unique(table.row))
+    if not known.any():
+        return n_rows
     names = [data.rewards.objectives.names[i] for i in np.array(table.objectives)[known.numpy()]]
     ref = torch.log_softmax(table.dense(table.base(), -torch.inf), dim=-1)
     primary, secondary = table.dense(table.primary, 0.0), table.dense(table.secondary, 0.0)
@@ -265,7 +275,7 @@ def check_goal(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> in
             "can keep",
             verdict,
         ) from error
-    return len(np.unique(table.row))
+    return n_rows
 
 
 def _preferences(goal: ConstrainedGoal, data: PreferenceData, seed: int) -> PreferenceTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 _OPPONENTS = 20
 """Names the draw that deals opponents into folds."""
 
-N_FOLDS = 5
+N_FOLDS = 10
 _FEWEST = 4
 """Opponents that an entry needs for folds: with fewer, what is left says too little."""
 
@@ -30,12 +30,16 @@ class Folds:
     Args:
         rest: ``(F, E, M)`` preference probabilities without the opponents of fold f.
         held: ``(F, E, M)`` with these opponents only.
-        mass: ``(F, E)`` share of an entry's opponents that are in fold f; sums to 1 over folds.
+        mass: ``(F, E)`` how much fold f counts for an entry; sums to 1 over folds.
+        is_candidate: ``(F, E)`` bool: False where the entry itself is held out. A strong reply
+            that were left among the candidates would take the probability that its absence as an
+            opponent promises to others.
     """
 
     rest: Floats
     held: Floats
     mass: Floats
+    is_candidate: npt.NDArray[np.bool_]
 
 
 @final
@@ -133,7 +137,14 @@ def pool_table(
     deal = np.empty(len(rows), dtype=np.int64)
     deal[shuffled] = np.arange(len(rows)) - (np.cumsum(kept) - kept)[group]
     values = _means(entry, chance, weight, len(rows))
-    folds = _folds(entry, chance, weight, (deal % N_FOLDS)[opponent], group, values)
+    fold = deal % N_FOLDS
+    is_whole = _is_thin(entry, weight, fold[opponent], group)
+    # A fold counts as much as the responses in it, the same for all entries of a group.
+    own = fold == np.arange(N_FOLDS)[:, None]
+    shares = np.stack([np.bincount(group, count * mine) for mine in own])
+    mass = (shares / shares.sum(axis=0))[:, group]
+    folds = _folds(entry, chance, weight, fold[opponent], mass, is_whole, values)
+    folds = replace(folds, is_candidate=~own | is_whole)
     return PreferenceTable(rows, group, values, count, folds)
 
 
@@ -176,7 +187,10 @@ def label_table(
     fold = (hash_keys(seed, _OPPONENTS, np.arange(len(first))) % np.uint64(N_FOLDS)).astype(int)
     weight, fold = np.concatenate([count, count]), np.concatenate([fold, fold])
     values = _means(entry, chance, weight, len(order))
-    folds = _folds(entry, chance, weight, fold, group, values)
+    is_whole = _is_thin(entry, weight, fold, group)
+    total = np.bincount(entry, weight)
+    mass = np.stack([np.bincount(entry, weight * (fold == f)) / total for f in range(N_FOLDS)])
+    folds = _folds(entry, chance, weight, fold, mass, is_whole, values)
     return PreferenceTable(order, group, values, np.ones(len(order)), folds)
 
 
@@ -233,20 +247,30 @@ def _preferred(margins: Floats, slope: float | None) -> Floats:
     return np.asarray(1 / (1 + np.exp(-slope * margins)))
 
 
-def _folds(
-    entry: Ints, chance: Floats, weight: Floats, fold: Ints, group: Ints, values: Floats
-) -> Folds:
-    """Opponents held out fold by fold, where an entry's group has enough of them."""
+def _is_thin(entry: Ints, weight: Floats, fold: Ints, group: Ints) -> npt.NDArray[np.bool_]:
+    """``(E,)`` entries of groups in which one has too few opponents, or all of them in a fold."""
     n = len(group)
     total = np.bincount(entry, weight, n)
-    mass = np.stack([np.bincount(entry, weight * (fold == f), n) for f in range(N_FOLDS)])
-    thin = (total < _FEWEST) | (mass.max(axis=0) == total)
-    is_whole = np.bincount(group, thin)[group] > 0
+    most = np.max([np.bincount(entry, weight * (fold == f), n) for f in range(N_FOLDS)], axis=0)
+    thin = (total < _FEWEST) | (most == total)
+    return np.asarray(np.bincount(group, thin)[group] > 0)
+
+
+def _folds(
+    entry: Ints, chance: Floats, weight: Floats, fold: Ints, mass: Floats,
+    is_whole: npt.NDArray[np.bool_], values: Floats,
+) -> Folds:  # fmt: skip
+    """Opponents held out fold by fold; where ``is_whole``, all of them always there."""
+    n = len(values)
     rest = np.stack([_means(entry, chance, weight * (fold != f), n) for f in range(N_FOLDS)])
     held = np.stack([_means(entry, chance, weight * (fold == f), n) for f in range(N_FOLDS)])
-    rest = np.where(is_whole[None, :, None] | np.isnan(rest), values, rest)
-    held = np.where(is_whole[None, :, None] | np.isnan(held), values, held)
-    return Folds(rest, held, np.where(is_whole, 1 / N_FOLDS, mass / np.maximum(total, 1e-300)))
+    keep = is_whole[None, :, None]
+    return Folds(
+        np.where(keep | np.isnan(rest), values, rest),
+        np.where(keep | np.isnan(held), values, held),
+        np.where(is_whole, 1 / N_FOLDS, mass),
+        np.ones(mass.shape, dtype=bool),
+    )
 
 
 def _means(entry: Ints, chance: Floats, weight: Floats, n_entries: int) -> Floats:
