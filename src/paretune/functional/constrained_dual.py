@@ -185,17 +185,13 @@ class ConstrainedTables:
                 f"constrained optimum: found {tuple(context_weights.shape)} context weights, "
                 f"expected (..., {n_contexts})"
             )
-        shape = np.broadcast_shapes(
-            ref_logps.shape[:-2],
-            primary.shape[:-2],
-            secondary.shape[:-3],
-            floors.shape[:-1],
-            context_weights.shape[:-1],
+        shape = _leading(
+            (ref_logps, 2), (primary, 2), (secondary, 3), (floors, 1), (context_weights, 1)
         )
 
         def flat(tensor: Tensor, n_own: int) -> Tensor:
             own = tensor.shape[tensor.ndim - n_own :]
-            return tensor.double().expand(*shape, *own).reshape(-1, *own)
+            return tensor.double().expand(*shape, *own).reshape(math.prod(shape), *own)
 
         ref, weights = flat(ref_logps, 2), flat(context_weights, 1)
         primary, secondary, floors = flat(primary, 2), flat(secondary, 3), flat(floors, 1)
@@ -205,14 +201,7 @@ class ConstrainedTables:
         ref = ref.log_softmax(-1)
         primary = primary.masked_fill(is_absent, 0.0)
         secondary = secondary.masked_fill(is_absent[..., None], 0.0)
-        finite = (primary, secondary, floors, weights, ref.masked_fill(is_absent, 0.0))
-        if not all(bool(tensor.isfinite().all()) for tensor in finite):
-            raise InputError(
-                "constrained optimum: found values that are not finite, expected a number for "
-                "every action of the reference"
-            )
-        if bool((weights < 0).any()) or bool(((weights.sum(-1) - 1).abs() > 1e-6).any()):
-            raise InputError("constrained optimum: context weights must be >= 0 and sum to 1")
+        _require_numbers(primary, secondary, floors, weights, ref.masked_fill(is_absent, 0.0))
         absent = is_absent[..., None]
         top = secondary.masked_fill(absent, -math.inf).amax((1, 2))
         span = top - secondary.masked_fill(absent, math.inf).amin((1, 2))
@@ -294,11 +283,42 @@ class ConstrainedTables:
         constraints = (joint[..., None] * self.secondary).sum((1, 2))
         return ConstrainedOptimum(
             logps.reshape(*self.shape, *logps.shape[1:]),
-            multipliers.reshape(*self.shape, -1),
+            multipliers.reshape(*self.shape, *multipliers.shape[1:]),
             reached.reshape(self.shape),
-            constraints.reshape(*self.shape, -1),
+            constraints.reshape(*self.shape, *constraints.shape[1:]),
             value.reshape(self.shape),
             (dual - value).reshape(self.shape),
+        )
+
+
+def _leading(*tensors: tuple[Tensor, int]) -> tuple[int, ...]:
+    """Common leading dimensions of tensors that have so many of their own."""
+    shapes = [tuple(tensor.shape[: tensor.ndim - n_own]) for tensor, n_own in tensors]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        shape = (0,)
+    if not math.prod(shape):
+        raise ShapeError(
+            f"constrained optimum: found leading dimensions {shapes} of reference, primary, "
+            "secondary, floors and context weights, expected ones that broadcast to some instances"
+        )
+    return shape
+
+
+def _require_numbers(
+    primary: Tensor, secondary: Tensor, floors: Tensor, weights: Tensor, ref: Tensor
+) -> None:
+    if not all(bool(x.isfinite().all()) for x in (primary, secondary, floors, weights, ref)):
+        raise InputError(
+            "constrained optimum: found values that are not finite, expected a number for every "
+            "action of the reference"
+        )
+    total = weights.sum(-1)
+    if bool((weights < 0).any()) or bool(((total - 1).abs() > 1e-6).any()):
+        raise InputError(
+            f"constrained optimum: found context weights from {float(weights.min()):g} with sum "
+            f"{float(total[0]):g}, expected >= 0 that sum to 1"
         )
 
 
