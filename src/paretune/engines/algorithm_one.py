@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from paretune.core.constrained import ConstrainedGoal
+from paretune.core.constrained import ConstrainedGoal, Labels
 from paretune.core.record import PreferenceData
 from paretune.engines.goal_cells import GoalCells, goal_cells
 from paretune.errors import InputError
@@ -91,7 +91,7 @@ def algorithm_one(
         batch_size: records a step, >= 1.
         learning_rate: of Adam, > 0; constant, then falling to 0 over the last fifth.
         opponent_logps: ``(S, A)`` of the policy that drew the second responses; ``None`` for the
-            reference itself.
+            reference itself. Not read with ``pool`` labels, whose opponents are the pool.
 
     Returns:
         Policies and state of every seed.
@@ -108,8 +108,10 @@ def algorithm_one(
         of a response, not on the one label behind its weight. ``is_literal`` undoes all of them.
     """
     _check(goal)
-    cells = goal_cells(goal, data, action_of, ref_logps.shape)
-    records = _Records.of(goal, data, action_of, cells, ref_logps, opponent_logps)
+    sides = _sides(goal, data)
+    swap = _swap_weights(goal, data.prompt_of[sides], action_of[sides], ref_logps, opponent_logps)
+    cells = _cells(goal, data, action_of, ref_logps, swap)
+    records = _Records.of(goal, data, action_of, sides, swap, cells, ref_logps)
     run = _Run.start(goal, cells, records, ref_logps, len(seeds))
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
     names = cells.names(data.rewards.objectives.names)
@@ -151,18 +153,15 @@ class _Records:
         goal: ConstrainedGoal,
         data: PreferenceData,
         action_of: npt.NDArray[np.int64],
+        sides: npt.NDArray[np.int64],
+        swap: Tensor | None,
         cells: GoalCells,
         ref_logps: Tensor,
-        opponent_logps: Tensor | None,
     ) -> _Records:
         n_contexts, n_actions = ref_logps.shape
-        if goal.labels == "pool":
-            first, second = _all_pairs(data.prompt_of)
-            count = np.ones(len(first))
-        else:
-            first, second = data.first, data.second
-            count = np.ones(len(first)) if data.multiplicity is None else data.multiplicity
-        sides = np.stack([first, second], axis=1)
+        count = np.ones(len(sides))
+        if goal.labels != "pool" and data.multiplicity is not None:
+            count = data.multiplicity
         cell = torch.as_tensor(data.prompt_of[sides] * n_actions + action_of[sides])
         chance = torch.as_tensor(count / count.sum())
         if goal.labels.startswith("pair"):
@@ -172,14 +171,9 @@ class _Records:
         else:
             primary = cells.primary.flatten()[cell]
             secondary = cells.secondary.flatten(0, 1)[cell]
-        weight = torch.ones_like(cell, dtype=torch.float64)
+        weight = torch.ones_like(cell, dtype=torch.float64) if swap is None else swap
         if not goal.is_literal:
             ref = ref_logps.flatten()
-            if opponent_logps is not None:
-                # What the opponent drew counts as if the reference had drawn it, and was met by
-                # what the reference drew.
-                odds = (ref - opponent_logps.flatten())[cell]
-                weight[:, 1] = (odds[:, 1] - odds[:, 0]).exp()
             seen = torch.zeros_like(ref).index_add_(
                 0, cell.flatten(), (chance[:, None] * weight).flatten() / 2
             )
@@ -323,10 +317,45 @@ class _Run:
         return self.records.weight[entries].flatten(1) * self.log_ratios.gather(1, cell).exp()
 
 
-def _all_pairs(prompt_of: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
-    """Every two rows of a prompt, the earlier one first."""
-    first, second = np.nonzero(np.triu(prompt_of[:, None] == prompt_of[None], k=1))
-    return first, second
+def _sides(goal: ConstrainedGoal, data: PreferenceData) -> npt.NDArray[np.int64]:
+    """``(N, 2)`` rows of the two responses of each record."""
+    if goal.labels != "pool":
+        return np.stack([data.first, data.second], axis=1)
+    is_same = data.prompt_of[:, None] == data.prompt_of[None]
+    return np.stack(np.nonzero(np.triu(is_same, k=1)), axis=1)
+
+
+def _swap_weights(
+    goal: ConstrainedGoal,
+    context: npt.NDArray[np.int64],
+    action: npt.NDArray[np.int64],
+    ref_logps: Tensor,
+    opponent_logps: Tensor | None,
+) -> Tensor | None:
+    """``(N, 2)`` what the opponent drew counts as if the reference had, and met the opponent."""
+    if opponent_logps is None or goal.is_literal or goal.labels == "pool":
+        return None
+    odds = (ref_logps - opponent_logps)[torch.as_tensor(context), torch.as_tensor(action)]
+    swapped = (odds[:, 1] - odds[:, 0]).exp()
+    return torch.stack([torch.ones_like(swapped), swapped], dim=1)
+
+
+def _cells(
+    goal: ConstrainedGoal,
+    data: PreferenceData,
+    action_of: npt.NDArray[np.int64],
+    ref_logps: Tensor,
+    swap: Tensor | None,
+) -> GoalCells:
+    """Preferences of the cells, against the opponent."""
+    cells = goal_cells(goal, data, action_of, ref_logps.shape)
+    if swap is None:
+        return cells
+    labels: Labels = "pair_hard" if goal.labels == "table" else goal.labels
+    against = goal_cells(
+        replace(goal, labels=labels), data, action_of, ref_logps.shape, side_weights=swap
+    )
+    return replace(cells, primary=against.primary, secondary=against.secondary)
 
 
 def _check(goal: ConstrainedGoal) -> None:

@@ -236,6 +236,9 @@ class _Problem:
 
     def _tilted(self, ref: Tensor, multipliers: Tensor) -> Tensor:
         scores = constrained_scores(self.primary, self.secondary, multipliers) / self.goal.tau
+        if self.goal.divergence == "reverse_kl":
+            # Once a step: the checks of the general form would take most of the time.
+            return (ref + scores).log_softmax(-1)
         return tilt(ref, scores, self.goal.divergence, self.goal.alpha)
 
     def _require(self, floors: Tensor) -> None:

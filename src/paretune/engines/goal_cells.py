@@ -64,6 +64,7 @@ def goal_cells(
     action_of: npt.NDArray[np.int64],
     shape: Sequence[int],
     seed: int = 0,
+    side_weights: Tensor | None = None,
 ) -> GoalCells:
     """The preferences that a goal's labels give to the cells of a table.
 
@@ -72,7 +73,9 @@ def goal_cells(
         data: a prompt is a context, a response an action.
         action_of: ``(N,)`` int64 action of each response, in [0, A).
         shape: ``(S, A)``.
-        seed: deals opponents into halves.
+        seed: deals opponents into folds.
+        side_weights: ``(P, 2)`` how much the two sides of each comparison count, with ``pair``
+            labels; ``None`` for alike.
 
     Raises:
         InputError: if rewards or labels that the goal needs are missing.
@@ -83,6 +86,8 @@ def goal_cells(
     count = table.log_count.exp()
     if goal.labels.startswith("pair") and data.multiplicity is not None:
         count = count * torch.as_tensor(np.repeat(data.multiplicity, 2))
+    if side_weights is not None:
+        count = count * side_weights.flatten()
     total = torch.zeros(n_cells, dtype=torch.float64).index_add_(0, cell, count)
     is_seen = total > 0
 
