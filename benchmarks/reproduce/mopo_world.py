@@ -105,7 +105,7 @@ def balance(seeds: int, runs: Path) -> Section:
     verdict = "does not hold"
     if ours > single:
         is_best = ours > worst[rival].mean()
-        verdict = "holds" if is_best else "holds only against single-objective training"
+        verdict = "holds" if is_best else "holds only if: compared with single-objective training"
     return Section(
         "Training for one reward degrades the others; MOPO is the most balanced (three objectives)",
         "Sec. 4.2, Table 1",
@@ -147,7 +147,7 @@ def fronts(seeds: int, runs: Path) -> Section:
     verdict = "does not hold"
     if all(volumes["mopo"].min() > volumes[n].max() for n in rivals):
         is_outside = all(beaten[n].mean() > 50 for n in rivals)
-        verdict = "holds" if is_outside else "holds only in hypervolume"
+        verdict = "holds" if is_outside else "holds only if: measured in hypervolume"
     told = ", ".join(f"{n} {volumes[n].mean():.0f} %" for n in ("mopo", *rivals))
     return Section(
         "MOPO's front lies outside the fronts of the baselines",
@@ -192,7 +192,7 @@ def floors(seeds: int, runs: Path) -> Section:
     if all(all(kept[f"scored-{f}"]) for f in asked):
         verdict = "holds"
         if not all(kept["literal-0.5"]):
-            verdict = "holds only for pooled labels of the reference's own replies"
+            verdict = "holds only if: labels are pooled over replies of the reference itself"
     told = ", ".join(f"{n} {sum(k)} of {seeds}" for n, k in kept.items())
     return Section(
         "Secondary objectives stay above their thresholds",
@@ -223,7 +223,7 @@ def ablation(seeds: int, runs: Path) -> Section:
     fixed = [v.mean() for name, v in volumes.items() if name.startswith("lag-None")]
     verdict = "does not hold"
     if max(lagged) > max(fixed):
-        verdict = "holds" if min(lagged) > max(fixed) else "holds only for some lags"
+        verdict = "holds" if min(lagged) > max(fixed) else "holds only if: the lag suits"
     return Section(
         "A lagged reference extends the front; results are stable in lag and relaxation",
         "Sec. 4.3, Fig. 6",
