@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _COOLING = 4.0
-_STEPS, _HALVINGS = 200, 40
+_STEPS, _HALVINGS = 200, 25
 _COLDEST = 1e-5
 _NOISE = 1e-13
 _STILL, _SHORT, _FAR = 1e-13, 1e-6, 10.0
@@ -124,7 +124,9 @@ def robust_optimum(
         dual = _RobustDual(problem, heat, logits)
         start = multipliers / (heat * problem.scale)
         lower = dual.lower_bound()
-        x, residual, value = nonnegative_minimum(dual, start[None], lower, 1e-3 if stage else 1e-13)
+        tolerance = 1e-3 if stage else 1e-13
+        # Short steps: policies of far too large multipliers are hard to find, and say no more.
+        x, residual, value = nonnegative_minimum(dual, start[None], lower, tolerance, longest=9.0)
         if bool(value < lower):
             raise InfeasibleError(problem.complaint())
         if bool(residual > 1e-7) and not stage:
@@ -159,7 +161,7 @@ def plug_in_optimum(
         tau: > 0.
         radius: >= 0 nats.
         context_weights: ``(S,)``; ``None`` = evenly likely.
-        steps: of the multipliers.
+        steps: of the multipliers at most.
         rate: of each step, in units of ``tau``.
 
     Source:
@@ -170,7 +172,10 @@ def plug_in_optimum(
     for _ in range(steps):
         logps = problem.tilted(problem.secondary @ multipliers, tau)
         bounds, _ = problem.bounds(logps)
-        multipliers = (multipliers + rate * tau * (problem.floors - bounds)).clamp_min(0)
+        last = multipliers
+        multipliers = (last + rate * tau * (problem.floors - bounds)).clamp_min(0)
+        if bool(((multipliers - last).abs() <= 1e-15).all()):
+            break
     return problem.outcome(problem.tilted(problem.secondary @ multipliers, tau), multipliers, tau)
 
 
@@ -199,9 +204,13 @@ class _Problem:
         radius: float,
         context_weights: Tensor | None,
     ) -> _Problem:
-        if ref_logps.ndim != 2:
+        table = tuple(ref_logps.shape)
+        is_fine = len(table) == 2 and primary.shape == table and secondary.shape[:-1] == table
+        if not is_fine or floors.shape != secondary.shape[2:]:
             raise ShapeError(
-                f"robust optimum: found reference {tuple(ref_logps.shape)}, expected (S, A)"
+                f"robust optimum: found reference {table}, primary {tuple(primary.shape)}, "
+                f"secondary {tuple(secondary.shape)} and floors {tuple(floors.shape)}, expected "
+                "(S, A), (S, A), (S, A, C) and (C,)"
             )
         if not radius >= 0:
             raise InputError(f"robust optimum: found radius {radius}, expected >= 0 nats")
@@ -319,7 +328,8 @@ class _RobustDual:
             step, gain, _ = self._newton(logps, multipliers, chi)
             length = float(step.abs().max())
             # Below rounding of the value Newton's full step is trusted, as long as steps shrink.
-            is_noise = float(gain) <= _NOISE * (1 + float(value.abs()))
+            size_of_terms = multipliers @ (bounds.abs() + self.problem.floors.abs())
+            is_noise = float(gain) <= _NOISE * (1 + float(value.abs() + size_of_terms))
             if length <= _STILL or (length <= _SHORT and is_noise and length > last / 2):
                 break
             # Far steps in log-probabilities overshoot into a corner where nothing is measurable.

@@ -56,20 +56,24 @@ def kl_ball_bound(values: Tensor, base: Tensor, radius: float) -> tuple[Tensor, 
     top = torch.log(span / (8 * radius) ** 0.5).clamp_min(-700)
     # Down here the values within rounding of the lowest hold all the mass.
     bottom, log_chi = top - 60, top
+    # Divergences near a small radius are differences of numbers near its root.
+    tolerance = 1e-14 * (1 + top.abs()) + 1e-15 / radius**0.5
     for _ in range(_STEPS):
         chi = log_chi.exp()
-        ratio = _tilt(above, base, chi)
-        distance = (base * torch.special.xlogy(ratio, ratio)).sum(-1)
+        log_ratio = _log_tilt(above, base, chi)
+        distance = _divergence(log_ratio, base)
         is_far = distance > radius
         bottom, top = torch.where(is_far, log_chi, bottom), torch.where(is_far, top, log_chi)
-        mean = (base * ratio * above).sum(-1, keepdim=True)
-        variance = (base * ratio * (above - mean) ** 2).sum(-1)
+        joint = base * log_ratio.exp()
+        mean = (joint * above).sum(-1, keepdim=True)
+        variance = (joint * (above - mean) ** 2).sum(-1)
         # Newton on log KL, which is almost straight in log chi; bisection where it leaves.
         newton = log_chi + (distance / radius).log() * distance * chi**2 / variance
         is_inside = (newton > bottom) & (newton < top)
+        is_inside |= (newton - log_chi).abs() <= tolerance
         step = torch.where(is_inside, newton, (top + bottom) / 2) - log_chi
         log_chi = log_chi + step
-        if bool((step.abs() <= 1e-15 * (1 + log_chi.abs())).all()):
+        if bool((step.abs() <= tolerance).all()):
             break
     is_lowest = at_lowest.log() >= -radius
     temperature = torch.where(is_lowest, 0.0, log_chi.exp())
@@ -98,9 +102,8 @@ def bound_at(values: Tensor, base: Tensor, temperature: Tensor, radius: float) -
     values, base = _checked(values, base, radius)
     lowest = values.masked_fill(base <= 0, torch.inf).amin(-1)
     chi = _inside(temperature)
-    above = values - lowest[..., None]
-    # Relative to the lowest value: no exponent is positive, none overflows.
-    soft = lowest - chi * (base.log() - above / chi[..., None]).logsumexp(-1) - chi * radius
+    above = (values - lowest[..., None]).masked_fill(base <= 0, 0.0)
+    soft = lowest - chi * _log_mean(above, base, chi) - chi * radius
     mean = (base * values).sum(-1) if radius == 0 else torch.full_like(lowest, -torch.inf)
     return torch.where(temperature == 0, lowest, torch.where(torch.isinf(temperature), mean, soft))
 
@@ -122,8 +125,9 @@ def adversary(values: Tensor, base: Tensor, temperature: Tensor) -> Tensor:
         tensor([1.4621, 0.5379], dtype=torch.float64)
     """
     values, base = _checked(values, base, 0.0)
-    soft = _tilt(values, base, _inside(temperature))
-    is_lowest = values <= values.masked_fill(base <= 0, torch.inf).amin(-1, keepdim=True)
+    lowest = values.masked_fill(base <= 0, torch.inf).amin(-1, keepdim=True)
+    soft = _log_tilt(values - lowest, base, _inside(temperature)).exp()
+    is_lowest = values <= lowest
     hard = is_lowest / (base * is_lowest).sum(-1, keepdim=True)
     limit = torch.where((temperature == 0)[..., None], hard, torch.ones_like(soft))
     is_limit = (temperature == 0) | torch.isinf(temperature)
@@ -139,8 +143,7 @@ def kl_to_base(values: Tensor, base: Tensor, temperature: Tensor) -> Tensor:
         tensor(0.6931, dtype=torch.float64)
     """
     ratio = adversary(values, base, temperature)
-    divergence: Tensor = (base * torch.special.xlogy(ratio, ratio)).sum(-1)
-    return divergence
+    return _divergence(ratio.log(), _checked(values, base, 0.0)[1])
 
 
 def temperature_gradient(
@@ -166,10 +169,26 @@ def temperature_gradient(
     return radius - kl_to_base(values, base, temperature)
 
 
-def _tilt(values: Tensor, base: Tensor, temperature: Tensor) -> Tensor:
-    """The adversary at temperatures that are neither 0 nor infinite."""
-    joint = (base.log() - values / temperature[..., None]).softmax(-1)
-    return torch.where(base > 0, joint / base.clamp_min(1e-300), torch.zeros_like(joint))
+def _log_mean(above: Tensor, base: Tensor, temperature: Tensor) -> Tensor:
+    """Log of the mean of ``exp(-above / temperature)``, for distances >= 0 to the lowest value."""
+    exponent = -above / temperature[..., None]
+    # Near 1 a mean is known by its distance to 1, near 0 by its logarithm.
+    distance = (base * exponent.expm1()).sum(-1)
+    logarithm = (base.log() + exponent).logsumexp(-1)
+    return torch.where(distance > -0.5, distance.log1p(), logarithm)
+
+
+def _log_tilt(above: Tensor, base: Tensor, temperature: Tensor) -> Tensor:
+    """Log-weights of the adversary at temperatures that are neither 0 nor infinite."""
+    log_mean = _log_mean(above.masked_fill(base <= 0, 0.0), base, temperature)
+    return -above / temperature[..., None] - log_mean[..., None]
+
+
+def _divergence(log_ratio: Tensor, base: Tensor) -> Tensor:
+    """``E_base[r log r]`` by terms that are never negative: ``r log r - (r - 1)``."""
+    ratio = log_ratio.exp()
+    terms = torch.where(ratio > 0, ratio * log_ratio, 0.0) - log_ratio.expm1()
+    return (base * terms).masked_fill(base <= 0, 0.0).sum(-1)
 
 
 def _inside(temperature: Tensor) -> Tensor:
