@@ -1,6 +1,7 @@
 """Minimizer over non-negative variables on functions whose minimum is known."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -123,4 +124,4 @@ def test_longest_step():
     minimize(Line(tensor([[-1.0]])), tensor([[0.0]]), bound=-1e4, longest=3.0)
     # From x no further than x + 3 (1 + x).
     assert len(seen) > 5
-    assert all(b <= a + 3 * (1 + a) + 1e-9 for a, b in zip(seen, seen[1:], strict=False))
+    assert all(b <= a + 3 * (1 + a) + 1e-9 for a, b in pairwise(seen))

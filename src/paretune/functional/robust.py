@@ -174,7 +174,7 @@ def plug_in_optimum(
         bounds, _ = problem.bounds(logps)
         last = multipliers
         multipliers = (last + rate * tau * (problem.floors - bounds)).clamp_min(0)
-        if bool(((multipliers - last).abs() <= 1e-15).all()):
+        if bool(((multipliers - last).abs() <= 1e-12).all()):
             break
     return problem.outcome(problem.tilted(problem.secondary @ multipliers, tau), multipliers, tau)
 
