@@ -45,7 +45,7 @@ def test_known_instance(known):
 
 
 def test_plug_in_is_not_the_optimum(known):
-    exact, plugged = robust_optimum(*known), plug_in_optimum(*known)
+    exact, plugged = robust_optimum(*known), plug_in_optimum(*known, rate=5.0)
     assert plugged.bounds.item() == pytest.approx(0.38, abs=1e-9)
     assert exact.value - plugged.value > 0.0016
     assert (exact.logps.exp() - plugged.logps.exp()).abs().max() > 0.04
