@@ -18,7 +18,6 @@ from paretune.functional.imitation_weights import (
 )
 from paretune.functional.multipliers import (
     MultiplierState,
-    barrier_multipliers,
     barrier_step,
     moving_average,
     multiplier_step,
@@ -75,19 +74,6 @@ class TestSteps:
 
 
 class TestBarrier:
-    def test_multipliers_are_finite_and_grow_through_the_floor(self) -> None:
-        slack = torch.linspace(1, -1, 4001, dtype=torch.float64)
-        price = barrier_multipliers(slack, torch.zeros(()), 0.1)
-        assert torch.isfinite(price).all() and (price.diff() > 0).all()
-        assert float(price[0]) == pytest.approx(0.1)
-        # One tangent: value and slope agree at a slack of a tenth of the weight.
-        edge, step = 0.01, 1e-7
-        near = [edge + step, edge, edge - step]
-        a, b, c = barrier_multipliers(
-            torch.tensor(near, dtype=torch.float64), torch.zeros(()), 0.1
-        ).tolist()
-        assert (b - a) / step == pytest.approx((c - b) / step, rel=1e-3)
-
     @pytest.mark.parametrize("slack", [0.5, 0.01])
     def test_steps_end_where_price_times_slack_is_the_weight(self, slack: float) -> None:
         price = torch.zeros(1).double()

@@ -284,6 +284,15 @@ def _preferences(goal: ConstrainedGoal, data: PreferenceData, seed: int) -> Pref
         return pool_table(rewards, data.prompt_of, goal.slope, seed, data.counts)
     if not data.n_comparisons:
         raise InputError(f"labels {goal.labels}: found no comparison, expected some")
+    if goal.labels != "pair_soft":
+        is_labelled = ~np.isnan(data.labels)
+        names = enumerate(data.rewards.objectives.names)
+        empty = [name for column, name in names if not is_labelled[:, column].any()]
+        if empty:
+            raise InputError(
+                f"labels {goal.labels}: found no label for {', '.join(empty)}, expected some on "
+                "every objective"
+            )
     if goal.labels == "table":
         return label_table(
             data.first, data.second, data.labels, data.prompt_of, data.multiplicity, seed

@@ -77,30 +77,6 @@ def temperature_step(
     return (temperatures - rate * (radius - kl)).clamp(min=lowest)
 
 
-def barrier_multipliers(values: Tensor, floors: Tensor, barrier: float) -> Tensor:
-    r"""Multipliers of a log barrier, :math:`\sigma/(B - b)`.
-
-    Args:
-        values: ``(..., C)`` constraint values (lower bounds) that were reached.
-        floors: ``(..., C)``; ``-inf`` where there is none, which gives 0.
-        barrier: weight of the barrier, > 0.
-
-    Returns:
-        ``(..., C)``, > 0. Below a slack of a tenth of ``barrier``, violations included, the
-        tangent takes over, so that the multiplier is finite and keeps growing.
-
-    Source:
-        MOPO-LB, named in version 2 of Agnihotri et al. 2025. Deviation: the tangent.
-
-    Example:
-        >>> barrier_multipliers(torch.tensor([0.6, 0.4]), torch.tensor([0.5, 0.5]), barrier=0.1)
-        tensor([  1.0000, 120.0000])
-    """
-    slack, edge = values - floors, barrier / 10
-    inside = barrier / slack.clamp(min=edge)
-    return torch.where(slack >= edge, inside, barrier * (2 * edge - slack) / edge**2)
-
-
 def barrier_step(
     multipliers: Tensor, values: Tensor, floors: Tensor, rate: float, barrier: float
 ) -> Tensor:
@@ -108,7 +84,7 @@ def barrier_step(
 
     The implicit step of the dual with its barrier, :math:`\lambda' = \lambda - \eta\,(B - b -
     \sigma/\lambda')`: a smooth :func:`multiplier_step` that stays positive whatever the noise,
-    where :func:`barrier_multipliers` jumps with every small slack.
+    where the multiplier :math:`\sigma/(B - b)` itself jumps with every small slack.
 
     Args:
         multipliers: ``(..., C)``, >= 0.

@@ -43,7 +43,7 @@ from paretune.functional.imitation_weights import (
     log_weights,
     robust_log_weights,
 )
-from paretune.functional.multipliers import MultiplierState, barrier_multipliers
+from paretune.functional.multipliers import MultiplierState
 from paretune.functional.robust import kl_ball_bound
 
 _PER_ROW = 4
@@ -140,15 +140,13 @@ class ConstraintState(nn.Module):
         part, members = self.table.take(groups)
         base = part.base(self.log_ratios[members])
         goal, state = self.goal, self.state
-        rate = goal.multiplier_rate if goal.updates == "alternating" else 0.0
+        rate = 0.0 if goal.updates == "dual" else goal.multiplier_rate
         values = self._constraint(part, members, base)
         state, moments = state.advance(
             values, base, radius=goal.radius, multiplier_rate=rate,
             temperature_rate=goal.temperature_rate, decay=goal.decay,
+            barrier=goal.barrier if goal.updates == "barrier" else None,
         )  # fmt: skip
-        if goal.updates == "barrier":
-            multipliers = barrier_multipliers(state.moments, state.floors, goal.barrier)
-            state = replace(state, multipliers=multipliers)
         self.put(state)
         state.require_bounded(self.names)
         log_w = self._log_weights(part, members, base)
@@ -256,6 +254,11 @@ def train_constrained(
     state of the constraints, so that a resumed run repeats an uninterrupted one bit for bit.
     """
     started = time.process_time()
+    if n_processes() > 1:
+        raise InputError(
+            f"constrained jobs: found {n_processes()} processes, expected one: the multipliers "
+            "follow the batches of a single process"
+        )
     goals = [_goal_of(job) for job in jobs]
     objectives = inputs.data.rewards.objectives.names
     tables = [goal_table(goal, inputs.data, settings.seed) for goal in goals]
@@ -270,8 +273,8 @@ def train_constrained(
         size = max(1, settings.batch_size // entry.shape[1])
         settings = replace(settings, batch_size=size)
     lengths = row_lengths(inputs.encoded, row)
-    per_step = settings.accumulate * n_processes()
-    steps = settings.n_steps(len(row), n_processes())
+    per_step = settings.accumulate
+    steps = settings.n_steps(len(row))
     schedule = batch_schedule(lengths, settings.batch_size, steps * per_step, settings.seed)
     heads = [job.head for job in jobs]
     policies = HeadedScorer(model, heads, inputs.encoded, row, pad_id, settings.seed)
