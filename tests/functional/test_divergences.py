@@ -1,5 +1,6 @@
 """Optima and combinations under seven divergences: by hand, by KKT, against scipy."""
 
+import itertools
 import math
 from functools import partial
 
@@ -10,6 +11,7 @@ from scipy.optimize import linprog, minimize
 
 from paretune.core.constrained import DIVERGENCES
 from paretune.errors import InputError, ShapeError
+from paretune.functional import divergences
 from paretune.functional.closed_form import kl_regularized_optimum
 from paretune.functional.divergences import combine, divergence_value, tilt
 from paretune.functional.generators import generator
@@ -228,6 +230,18 @@ def test_a_vocabulary_in_both_precisions(name):
     half = tilt(ref.bfloat16(), scores.bfloat16(), name)
     assert half.dtype == torch.float32
     assert half.exp().sum(-1) == pytest.approx(torch.ones(3), abs=2e-5)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_few_steps_are_enough(monkeypatch, name):
+    source = torch.Generator().manual_seed(3)
+    draw = partial(torch.randn, generator=source, dtype=torch.float64)
+    for spread, scale, n_actions in itertools.product((0, 3, 300), (1e-3, 1, 1e3, 1e9), (3, 30)):
+        ref, scores = spread * draw(100, n_actions), scale * draw(100, n_actions)
+        monkeypatch.undo()
+        settled = tilt(ref, scores, name)
+        monkeypatch.setattr(divergences, "MAX_STEPS", 20)
+        assert tilt(ref, scores, name).exp() == pytest.approx(settled.exp(), abs=1e-14)
 
 
 def test_reverse_kl_is_the_closed_form_and_the_geometric_mixture(draw):
