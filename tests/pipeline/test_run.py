@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from paretune.core.results import RunResult, to_json
-from paretune.errors import ConfigError, Interrupted, RunError
+from paretune.errors import ConfigError, InputError, Interrupted, RunError
 from paretune.pipeline.config import load_config
 from paretune.pipeline.folder import RunFolder, read_json
 from paretune.pipeline.run import Voice, execute, load_result, stored_config
@@ -177,3 +177,53 @@ def test_a_damaged_front_is_told(tmp_path):
 def test_objectives_that_are_not_the_scenario_are_refused(tmp_path, tiny_config):
     with pytest.raises(ConfigError, match=r"expected \['helpful', 'concise'\] for scenario A"):
         execute(tiny_config(objectives=["helpful", "funny"]), tmp_path / "tiny")
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4}])
+def test_heads_of_a_group_are_trained_once_and_mixed(tmp_path, tiny_config, lora):
+    method = {"method": "mopo", "steps": 4, "lag": 2, "thresholds": {"helpful": 0.4}}
+    train = {"learning_rate": 5e-4, "epochs": 1, "batch_size": 16}
+    config = tiny_config(methods=[method], train=train | ({"lora": lora} if lora else {}))
+    finished = execute(config, tmp_path / "tiny")
+    assert finished.failed == {}
+    (found,) = finished.result.methods
+    assert (found.cost.policies, len(found.points)) == (2, 3)
+    assert [p.policy for p in found.points] == [
+        "primary-1", "merge(primary-0:0.5, primary-1:0.5)", "primary-0"
+    ]  # fmt: skip
+    # Only a policy that answers alone has a goal to be held against; helpful has its floor there.
+    alone, mixed, other = found.points
+    assert [(c.objective, c.floor) for c in alone.constraints] == [
+        ("concise", None), ("helpful", 0.4)
+    ]  # fmt: skip
+    assert mixed.constraints == ()
+    assert [c.objective for c in other.constraints] == ["helpful"]
+    group = tmp_path / "tiny" / "4-policies" / "mopo" / "heads"
+    assert sorted(p.name for p in group.iterdir() if p.is_dir()) == ["primary-0", "primary-1"]
+    log = [json.loads(line) for line in (group / "multipliers.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [1, 1, 2, 2, 3, 3, 4, 4]
+    before = weights_of(tmp_path)
+    assert execute(config, tmp_path / "tiny").result == finished.result
+    assert weights_of(tmp_path) == before
+
+
+def test_candidates_come_from_the_reference_and_are_drawn_once(tmp_path, tiny_config):
+    method = {"method": "mopo", "steps": 2, "lag": None, "candidates": 3, "primary": "helpful"}
+    config = tiny_config(methods=[method])
+    finished = execute(config, tmp_path / "tiny")
+    assert finished.failed == {}
+    (drawn,) = (tmp_path / "tiny" / "4-policies" / "mopo").glob("base.replies-*/replies.jsonl")
+    rows = [json.loads(line) for line in drawn.read_text().splitlines()]
+    prompts = {row["prompt"] for row in rows}
+    assert len(rows) == 3 * len(prompts) and len(prompts) > 20
+    assert all(set(row["rewards"]) == {"helpful", "concise"} for row in rows)
+    stamp = drawn.stat().st_mtime_ns
+    execute(config, tmp_path / "tiny")
+    assert drawn.stat().st_mtime_ns == stamp
+
+
+def test_a_floor_out_of_reach_is_refused_before_training(tmp_path, tiny_config):
+    method = {"method": "mopo", "primary": "helpful", "reward_floors": {"concise": 1.5}}
+    with pytest.raises(InputError, match=r"mopo/primary-0: floors: concise >= 1\.5 cannot be met"):
+        execute(tiny_config(methods=[method]), tmp_path / "tiny")
+    assert not (tmp_path / "tiny" / "4-policies").exists()
