@@ -24,6 +24,7 @@ from paretune.pipeline.config import parse_config
 from paretune.pipeline.run import Voice, execute
 
 PAIRS: dict[str, Any] = {"beta": 0.25, "train": {"learning_rate": 4e-4}, "tradeoffs": {"grid": 5}}
+HEADS: dict[str, Any] = {"steps": 400, "lag": None, "train": {"learning_rate": 1e-3}}
 METHODS: list[dict[str, Any]] = [
     {"method": "sft"},
     {"method": "best_of_n", "n": 4},
@@ -35,6 +36,8 @@ METHODS: list[dict[str, Any]] = [
     {"method": "pareto_hqd", "label": "pareto_hqd-stages-1-2", "stage2_prompts": 480},
     {"method": "pareto_hqd", "label": "pareto_hqd-linear", "stages": 1, "select": "linear",
      "pool": "all"},
+    {"method": "mopo", "label": "mopo-logged", **HEADS},
+    {"method": "mopo", "label": "mopo-own-replies", "candidates": 12, **HEADS},
 ]  # fmt: skip
 
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from paretune.core.record import Comparison, PreferenceData, Record, Response
-from paretune.engines.lm.constrained import LOG, train_constrained
+from paretune.engines.lm.constrained import LOG, ConstraintState, train_constrained
 from paretune.engines.lm.jobs import train_jobs
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import InputError, RunError
 from paretune.functional.closed_form import kl_divergence
 from paretune.functional.constrained import constrained_optimum
+from paretune.functional.goal_table import goal_table
 from paretune.functional.preference_table import label_table
 from paretune.methods.mopo import MOPO
 
@@ -164,6 +165,23 @@ def test_references_lag_and_floors_follow(lab: Any, tmp_path: Path) -> None:
     assert floors[20] == pytest.approx(0.45)
     assert floors[40] != pytest.approx(0.45)
     assert len(set(floors)) == 3
+
+
+def test_a_reference_that_few_entries_speak_for_is_not_taken() -> None:
+    goal = MOPO(tau=0.3).plan(2, ())[0].goal
+    assert goal is not None
+    table = goal_table(goal, scored(n_prompts=4, n_responses=12))
+    state = ConstraintState(goal, table, ["short"])
+    state.solve()
+    near, far = torch.zeros(48).double(), torch.zeros(48).double()
+    near[:24], far[::12] = 0.5, 5.0
+    for snapshot, is_kept in ((near, False), (far, True)):
+        state.snapshot.copy_(snapshot)
+        state.refresh(torch.zeros(48).double())
+        assert bool(state.is_kept) == is_kept
+        # A reference that is not taken leaves the one before.
+        assert torch.equal(state.log_ratios, near)
+        assert state.weigh(torch.arange(12))[1]["is_reference_kept"] == is_kept
 
 
 @pytest.mark.parametrize("method", [

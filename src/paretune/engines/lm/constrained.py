@@ -118,6 +118,7 @@ class ConstraintState(nn.Module):
             logps: ``(E,)`` log-probabilities of the entries under the policy now, nats.
         """
         base = self.table.base(self.snapshot)
+        # The guard: with a few entries for all others, every expectation would be their opinion.
         share = float(effective_sample_size(base)) / len(base)
         self.is_kept.fill_(share < _LOWEST_ESS)
         if not self.is_kept:
@@ -150,10 +151,9 @@ class ConstraintState(nn.Module):
         self.put(state)
         state.require_bounded(self.names)
         log_w = self._log_weights(part, members, base)
-        spread = torch.full((len(self.table.row),), torch.nan, dtype=torch.float64)
         # How much more than its share an entry counts: importance ratio times weight.
         sizes = torch.bincount(part.group).double()
-        spread[members] = log_w + base + torch.log(len(sizes) * sizes)[part.group]
+        counts = (log_w + base + torch.log(len(sizes) * sizes)[part.group]).exp()
         ess = float(effective_sample_size(log_w + base)) / len(base)
         facts = {
             "multipliers": state.multipliers.tolist(),
@@ -161,8 +161,9 @@ class ConstraintState(nn.Module):
             "floors": state.floors.tolist(),
             "values": moments.bound.tolist(),
             "ess": ess,
+            "is_reference_kept": bool(self.is_kept),
         }
-        return spread[entries].exp(), facts
+        return counts[torch.searchsorted(members, entries)], facts
 
     def _constraint(self, part: GoalTable, members: Tensor, base: Tensor) -> Tensor:
         goal, state = self.goal, self.state
