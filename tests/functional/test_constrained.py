@@ -227,6 +227,20 @@ def test_optimality_is_proven_at_every_tau(batch, tau):
     assert torch.allclose(found.logps.exp(), expected.exp(), atol=1e-10)
 
 
+def test_a_thousand_instances_at_small_tau():
+    # One of these defeats Newton's method when it starts at this tau instead of arriving there.
+    generator = torch.Generator().manual_seed(0)
+    shape, float64 = (1000, 1, 64), torch.float64
+    p = torch.rand(shape, generator=generator, dtype=float64)
+    q = torch.rand(*shape, 3, generator=generator, dtype=float64)
+    ref = torch.randn(shape, generator=generator, dtype=float64).log_softmax(-1)
+    policy = (3 * torch.randn(shape, generator=generator, dtype=float64)).softmax(-1)
+    floors = (policy[..., None] * q).sum((1, 2))
+    found = constrained_optimum(ref, p, q, floors, 0.003)
+    assert found.gap.abs().max() <= 1e-12
+    assert (found.constraints - floors).min() >= -1e-12
+
+
 @pytest.mark.parametrize("divergence", DIVERGENCES)
 @pytest.mark.parametrize("tau", [0.02, 0.3])
 def test_optimality_is_proven_for_every_divergence(batch, divergence, tau):
@@ -307,6 +321,13 @@ def test_units_and_repeated_constraints(batch):
     assert torch.allclose(doubled.logps.exp(), found.logps.exp(), atol=1e-9)
     total = doubled.multipliers[:, :3] + doubled.multipliers[:, 3:]
     assert torch.allclose(total, found.multipliers, atol=1e-7)
+
+
+def test_reference_need_not_be_normalized(batch):
+    found = constrained_optimum(*batch, 0.1)
+    other = constrained_optimum(batch[0] + 2.5, *batch[1:], 0.1)
+    assert torch.allclose(other.value, found.value, atol=1e-12)
+    assert other.gap.abs().max() <= 1e-12
 
 
 def test_one_context_is_weighted_by_its_probability():

@@ -150,6 +150,13 @@ def test_values_of_any_size_and_unit():
     assert 0 < bound.item() < 1e-3
 
 
+def test_tiny_balls_keep_their_digits():
+    # Mean - sqrt(2 radius variance) + skewness radius / 3 ...: the last term is below 1e-12 here.
+    radius, mean = 1e-12, SIX.mean().item()
+    expected = mean - math.sqrt(2 * radius * SIX.var(unbiased=False).item())
+    assert kl_ball_bound(SIX, DIE, radius)[0].item() == pytest.approx(expected, abs=1e-12)
+
+
 def test_symmetrized_hard_labels():
     # Any data set and its swaps: half of the labels are 1. Mean exactly 1/2, bound .233228.
     labels = np.random.default_rng(3).integers(0, 2, 40)

@@ -90,7 +90,6 @@ def constrained_optimum(
     """
     tables = ConstrainedTables.of(ref_logps, primary, secondary, floors, tau, context_weights)
     generator(divergence, alpha)
-    tables.require_each_floor()
     # Reverse KL first: it proves that the floors can be met, which others cannot.
     multipliers = _descend(tables, tau, lambda heat: tables.dual(heat), _FINE)
     if divergence == "reverse_kl":
@@ -176,7 +175,6 @@ def log_barrier_optimum(
     if not 0 < barrier < math.inf:
         raise InputError(f"log barrier: found weight {barrier}, expected a number > 0")
     tables = ConstrainedTables.of(ref_logps, primary, secondary, floors, tau, context_weights)
-    tables.require_each_floor()
     # No slack exceeds the range of its constraint, which is 1 here: these start below.
     multipliers = barrier * tables.scale
     residual = multipliers.sum(-1)

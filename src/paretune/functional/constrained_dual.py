@@ -229,13 +229,6 @@ class ConstrainedTables:
         """The dual functions under reverse KL at some tau."""
         return KLDual(self.ref, self.primary / tau, self.cuts, self.weights)
 
-    def require_each_floor(self) -> None:
-        """Refuse floors above the best action of every context."""
-        absent = self.ref.isneginf()[..., None]
-        best = self.cuts.masked_fill(absent, -math.inf).amax(2)
-        reached = (self.weights[..., None] * best).sum(1)
-        self.require_floors((reached < -1e-12).any(-1))
-
     def require_floors(self, is_doubtful: Tensor) -> None:
         """Explain the first doubtful instance, by its linear program."""
         if not is_doubtful.any():
