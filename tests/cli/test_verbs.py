@@ -149,12 +149,6 @@ def test_every_recipe_has_a_plan(recipe):
     assert "pareto_hqd: " in result.output
 
 
-def test_bench_prints_the_known_front():
-    front = json.loads(CliRunner().invoke(app, ["bench", "A", "--json"]).output)
-    assert front["hypervolume"] == pytest.approx(0.79375, abs=1e-4)
-    assert len(front["replies"]) == 5
-
-
 TINY = """\
 name: tiny
 objectives: [helpful, concise]

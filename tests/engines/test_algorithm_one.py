@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paretune.bench.tables import random_problem
+from paretune.bench.problems import random_problem
 from paretune.core.objective import Objectives
 from paretune.core.record import PreferenceData
 from paretune.core.rewards import RewardMatrix

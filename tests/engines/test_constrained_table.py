@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paretune.bench.tables import random_problem
+from paretune.bench.problems import random_problem
 from paretune.core.job import TrainingJob
 from paretune.core.policy import Steering
 from paretune.core.tradeoff import TradeOff
@@ -375,7 +375,8 @@ class TestEngine:
 
     def test_what_a_table_does_not_define(self, goal: Any) -> None:
         problem = random_problem()
-        engine = TabularEngine(Table(problem.ref_logps), problem.data(), problem.action_of)
+        data = problem.data(is_compared=False)
+        engine = TabularEngine(Table(problem.ref_logps), data, problem.action_of)
         asked = goal(0.0, labels="pool")
         with pytest.raises(InputError, match="a constrained job with a goal and no condition"):
             engine.train([TrainingJob("job", "constrained", TradeOff.even(2))])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from paretune.bench.tables import TabularProblem, random_problem
+from paretune.bench.problem import Problem
+from paretune.bench.problems import random_problem
 from paretune.core.objective import Objectives
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.table_policy import Table
@@ -19,25 +20,28 @@ from paretune.methods.best_of_n import BestOfN
 
 
 @pytest.fixture
-def normal() -> TabularProblem:
+def normal() -> Problem:
     """One context whose rewards are standard normal, 4,000 actions, uniform reference."""
     rewards = np.random.default_rng(0).standard_normal((1, 4000, 2))
     # Exactly: the z-scores of the engine are then the rewards.
     rewards = (rewards - rewards.mean(1)) / rewards.std(1)
-    return TabularProblem(
+    return Problem(
         Objectives.of("a", "b"),
         torch.as_tensor(rewards),
         torch.full((1, 4000), -math.log(4000), dtype=torch.float64),
     )
 
 
-def engine(problem: TabularProblem) -> TabularEngine:
+def engine(problem: Problem) -> TabularEngine:
     return TabularEngine(
-        Table(problem.ref_logps), problem.data(), problem.action_of, problem.rewards
+        Table(problem.ref_logps),
+        problem.data(is_compared=False),
+        problem.action_of,
+        problem.rewards,
     )
 
 
-def test_mean_utility_rises_with_n(normal: TabularProblem) -> None:
+def test_mean_utility_rises_with_n(normal: Problem) -> None:
     tradeoff = TradeOff((0.3, 0.7))
     found = []
     for n in (1, 4, 16):
@@ -68,7 +72,7 @@ def test_distance_to_the_reference_has_its_bound() -> None:
 def test_chebyshev_prefers_the_balanced_reply() -> None:
     rewards = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.45, 0.45]]]).double()
     even = torch.full((1, 3), -math.log(3), dtype=torch.float64)
-    table = engine(TabularProblem(Objectives.of("a", "b"), rewards, even))
+    table = engine(Problem(Objectives.of("a", "b"), rewards, even))
     best = {
         utility: int(table.steered({}, BestOfN(64, utility).steer(TradeOff.even(2), [])).argmax())
         for utility in ("linear", "chebyshev")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from paretune.bench.tables import TabularProblem, random_problem
+from paretune.bench.problem import Problem
+from paretune.bench.problems import random_problem
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.table_policy import Table, TanhNetwork, total_variation
 from paretune.engines.tabular import TabularEngine
@@ -21,7 +22,7 @@ GRID = lattice(2, 4)
 SEEDS = (0, 1, 2)
 
 
-def engine(problem: TabularProblem, slope: float = 1.0) -> TabularEngine:
+def engine(problem: Problem, slope: float = 1.0) -> TabularEngine:
     return TabularEngine(
         Table(problem.ref_logps), problem.data(slope), problem.action_of, problem.rewards
     )
@@ -87,7 +88,7 @@ def test_weighted_is_not_the_optimum_of_the_weighted_reward(seed: int, gap: floa
 @pytest.mark.parametrize("seed", [0, 1])
 def test_mixed_and_weighted_have_the_same_minimum(seed: int) -> None:
     problem = random_problem(seed=seed)
-    data = problem.data(slope=1.0)
+    data = problem.data()
     repeats = 200
     many = dataclasses.replace(
         data,

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from paretune.bench.tables import TabularProblem, front_problem
+from paretune.bench.problem import Problem
+from paretune.bench.problems import front_problem
 from paretune.core.description import identity
 from paretune.core.job import Offline, Replies
 from paretune.core.tradeoff import TradeOff
@@ -29,10 +30,13 @@ N_ACTIONS, K = 4000, 40
 class Sweep:
     """The 11 policies of a method on a table, and what they earn."""
 
-    def __init__(self, problem: TabularProblem, **options: Any) -> None:
+    def __init__(self, problem: Problem, **options: Any) -> None:
         method = ParetoHqD(**{"k": K, "stages": 1, **options})
         table = TabularEngine(
-            Table(problem.ref_logps), problem.data(), problem.action_of, problem.rewards
+            Table(problem.ref_logps),
+            problem.data(is_compared=False),
+            problem.action_of,
+            problem.rewards,
         )
         self.trained = table.train(method.plan(2, GRID))
         self.policies = [table.steered(self.trained, method.steer(t, GRID)) for t in GRID]
@@ -56,12 +60,12 @@ class Sweep:
 
 
 @pytest.fixture(scope="module", params=[0, 1])
-def convex(request: pytest.FixtureRequest) -> TabularProblem:
+def convex(request: pytest.FixtureRequest) -> Problem:
     return front_problem("convex", N_ACTIONS, seed=request.param)
 
 
 @pytest.fixture(scope="module", params=[0, 1])
-def nonconvex(request: pytest.FixtureRequest) -> TabularProblem:
+def nonconvex(request: pytest.FixtureRequest) -> Problem:
     return front_problem("nonconvex", N_ACTIONS, seed=request.param)
 
 
@@ -74,7 +78,7 @@ def test_a_policy_is_even_over_its_k_rows() -> None:
 
 
 def test_steering_is_monotone_and_as_good_as_linear_on_a_convex_front(
-    convex: TabularProblem,
+    convex: Problem,
 ) -> None:
     ray = Sweep(convex, min_rows=5 * K)
     linear = Sweep(convex, select="linear", pool="all")
@@ -84,7 +88,7 @@ def test_steering_is_monotone_and_as_good_as_linear_on_a_convex_front(
     assert ray.hypervolume == pytest.approx(0.700, abs=0.01)
 
 
-def test_fewest_layers_share_rows_on_a_thin_front(convex: TabularProblem) -> None:
+def test_fewest_layers_share_rows_on_a_thin_front(convex: Problem) -> None:
     """The default suits discrete rewards; on a continuous front it is worse, as documented."""
     fewest = Sweep(convex)
     # Measured: .57 and .60, against .70 with 5k rows; distinct trade-offs share their rows.
@@ -92,7 +96,7 @@ def test_fewest_layers_share_rows_on_a_thin_front(convex: TabularProblem) -> Non
     assert 0.9 < min(fewest.controllability) < 1  # type: ignore[type-var]
 
 
-def test_covers_a_dent_that_linear_selection_skips(nonconvex: TabularProblem) -> None:
+def test_covers_a_dent_that_linear_selection_skips(nonconvex: Problem) -> None:
     best = float(nonconvex.rewards.min(-1).values.max())
     ray = Sweep(nonconvex, min_rows=5 * K)
     fewest = Sweep(nonconvex)
@@ -106,7 +110,7 @@ def test_covers_a_dent_that_linear_selection_skips(nonconvex: TabularProblem) ->
     assert linear.hypervolume > 1.4 * ray.hypervolume
 
 
-def test_random_rows_give_no_control(convex: TabularProblem) -> None:
+def test_random_rows_give_no_control(convex: Problem) -> None:
     random = Sweep(convex, select="random")
     assert random.hypervolume < 0.25
     assert max(np.ptp(random.means, axis=0)) < 0.15

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from paretune.bench.tables import random_problem
+from paretune.bench.problems import random_problem
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.table_policy import Table, TanhNetwork, total_variation
 from paretune.engines.tabular import TabularEngine
@@ -20,7 +20,7 @@ def gaps(model, problem, kind: str = "merge") -> list[float]:
     """Total variation distance to the exact optimum, along the trade-offs."""
     method, n_objectives = RewardedSoups(BETA), len(problem.objectives)
     tradeoffs = lattice(n_objectives, 10 if n_objectives == 2 else 4)
-    table = TabularEngine(model(problem.ref_logps), problem.data(slope=1.0), problem.action_of)
+    table = TabularEngine(model(problem.ref_logps), problem.data(), problem.action_of)
     trained = table.train(method.plan(n_objectives, tradeoffs))
     return [
         total_variation(
@@ -50,7 +50,7 @@ def test_mixing_does_not() -> None:
 
 def test_corners_are_the_experts_bit_for_bit() -> None:
     problem, method = random_problem(), RewardedSoups()
-    table = TabularEngine(TanhNetwork(problem.ref_logps), problem.data(1.0), problem.action_of)
+    table = TabularEngine(TanhNetwork(problem.ref_logps), problem.data(), problem.action_of)
     trained = table.train(method.plan(2, []))
     for i in range(2):
         merged = table.steered(trained, method.steer(TradeOff.only(i, 2), []))

@@ -1,16 +1,28 @@
-"""bench: exact problems with a known front."""
+"""bench: exact problems whose answers are known."""
 
 from __future__ import annotations
 
 import json as json_
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli.options import JsonOption
+from paretune.cli.console import Console, prepare, relative
+from paretune.cli.options import RUNS, JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from paretune.core.truth import ProblemTruth
+
+app = typer.Typer(
+    help="Exact problems: the known front of a world, and every method against exact answers.",
+    no_args_is_help=True,
+)
 
 
-def bench(
+@app.command()
+def world(
     scenario: Annotated[str, typer.Argument(help="Scenario of the embedded world: A, B, C, D.")] = (
         "A"
     ),
@@ -40,3 +52,73 @@ def bench(
     for row in front.replies:
         print("  " + "  ".join(f"{value:.3f}" for value in row))
     print("\nnext: paretune quickstart   (trains methods against this front)")
+
+
+@app.command()
+def tables(
+    problem: Annotated[
+        list[str] | None, typer.Option("--problem", help="Only this one; may be repeated.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="Only this one, all modes or one: dpo, 'dpo mixed'."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the page and the figures.")] = (
+        RUNS / "bench-tables"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws that methods make.")] = 0,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure every method on small problems whose optima are known, and draw its policies.
+
+    Fails (exit code 1) if a method does not do what it is known to do: reach its optimum, or stay
+    within its documented gap. About a minute for everything.
+    """
+    prepare()
+    from paretune.bench.claims import choose, claims_of
+    from paretune.bench.problems import chosen
+    from paretune.bench.truth import measure
+    from paretune.methods import method_names
+    from paretune.reporting.truth_page import write_truth_page
+    from paretune.reporting.truth_table import tally
+
+    problems = chosen(problem or ())
+    claims = claims_of(method_names())
+    if method:
+        claims = choose(claims, method)
+    with Console(quiet).closing() as console:
+        found = measure(problems, claims, console.step, seed)
+        drawn = [truth for truth in found if truth.methods]
+        if drawn:
+            console.say("drawing")
+            write_truth_page(drawn, out, command=_command(problem, method, seed))
+    if json:
+        print(json_.dumps([truth.to_json() for truth in found], allow_nan=False))
+    else:
+        _show(found, out / "tables.html" if drawn else None)
+    held, claimed = tally(found)
+    if held < claimed:
+        raise typer.Exit(1)
+
+
+def _show(found: Sequence[ProblemTruth], page: Path | None) -> None:
+    from paretune.reporting.truth_page import summary
+    from paretune.reporting.truth_table import truth_table
+
+    for truth in found:
+        print(f"\n{truth.name}: {truth.about}\n")
+        print(truth_table(truth).markdown())
+    where = "no page: nothing was measured" if page is None else relative(page)
+    print(f"\nresult: {summary(found)} {where}")
+    print("next:   open the page in a browser, or paretune quickstart to train language models")
+
+
+def _command(problem: Sequence[str] | None, method: Sequence[str] | None, seed: int) -> str:
+    import shlex
+
+    words = ["paretune", "bench", "tables"]
+    for option, values in (("--problem", problem), ("--method", method)):
+        for value in values or ():
+            words += [option, value]
+    return shlex.join([*words, *(["--seed", str(seed)] if seed else [])])

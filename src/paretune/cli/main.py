@@ -27,7 +27,7 @@ app.command("data")(run.data)
 app.command("train")(run.train)
 app.command("eval")(run.evaluate)
 app.command("report")(report.report)
-app.command("bench")(bench.bench)
+app.add_typer(bench.app, name="bench")
 app.command("env")(env.env)
 
 

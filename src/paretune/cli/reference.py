@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def cli_page() -> str:
@@ -22,11 +24,19 @@ def cli_page() -> str:
         "1 failed, 2 bad input, 75 interrupted and resumable by the same command. Results go to "
         "stdout, messages to stderr."
     ]
-    for name, command in group.commands.items():
+    for name, command in _commands(group):
         rows = [_option(p) for p in command.params if getattr(p, "name", "") != "help"]
         table = "| option | meaning |\n| --- | --- |\n" + "\n".join(rows) if rows else ""
         parts.append(f"## paretune {name}\n\n{inspect.cleandoc(command.help or '')}\n\n{table}")
     return "\n\n".join(p.rstrip() for p in parts) + "\n"
+
+
+def _commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb, and every verb of a verb, with its full name."""
+    for name, command in group.commands.items():
+        yield f"{prefix}{name}", command
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix}{name} ")
 
 
 def papers_page() -> str:

@@ -110,6 +110,11 @@ class Look:
     path: str
 
 
+def color(i: int) -> str:
+    """The i-th color on a light page; they repeat."""
+    return _LIGHT[i % len(_LIGHT)]
+
+
 def looks(results: Sequence[RunResult]) -> dict[str, Look]:
     """A look for each method name, in order of appearance over all runs.
 

@@ -71,9 +71,9 @@ def render_report(results: Sequence[RunResult], *, command: str = "") -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     columns = {column for run in runs for column in run["columns"]}
-    return environment.from_string(_resource("report.html.jinja")).render(
+    return environment.from_string(resource("report.html.jinja")).render(
         title=" · ".join(dict.fromkeys(result.name for result in shown)),
-        css=_style_sheet(),
+        css=style_sheet(),
         runs=runs,
         styles=styles,
         glossary=GLOSSARY,
@@ -164,13 +164,14 @@ def _printable(value: Any) -> Any:
     return value
 
 
-def _style_sheet() -> Markup:
-    """The style sheet with the colors of the figures."""
-    css = _resource("report.css")
+def style_sheet() -> Markup:
+    """The style sheet of every page, with the colors of the figures."""
+    css = resource("report.css")
     for name, colors in (("light", look.LIGHT), ("dark", look.DARK)):
         css = css.replace(f"{{{{ {name} }}}}", " ".join(f"{k}: {v};" for k, v in colors.items()))
     return Markup(css)
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """Text of a file beside this one."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
