@@ -26,7 +26,7 @@ class Budget:
     lag_steps: int = 2000
     pairs: int = 40_000
     instances: int = 20
-    noisy_instances: int = 3
+    noisy_instances: int = 2
     draws: int = 2000
 
     @classmethod

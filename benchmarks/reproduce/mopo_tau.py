@@ -115,7 +115,7 @@ def _regularization(budget: Budget) -> Section:
         + table(["tau", "policy, no lag", "nats", f"policy, lag {LAG}", "nats"], rows, n_words=0)
         + f"\n\nAlgorithm 1 at tau = {TAUS[-1]:g}, {budget.steps:,} steps:\n\n"
         + table(["setting", "action 1", "action 2", "action 3"], ours)
-        + f"\n\nMotivating example at tau = {PAPER_TAU:g} and a fixed floor in the middle: distance "
+        + f"\n\nMotivating example at tau = {PAPER_TAU:g} and a fixed middle floor: distance "
         "to the front after some segments. A lag reaches what a small tau reaches.\n\n"
         + table(["set", *map(str, SEGMENTS)], front)
     )
