@@ -179,9 +179,10 @@ def _protection(budget: Budget) -> Section:
         verdict,
         f"{len(found)} tables of six responses with conflicting objectives, {PER_RESPONSE} labels "
         f"a response and objective, tau = {TAU:g}, exact robust optimum of the estimates; the "
-        f"floor is {100 * WAY:.0f} % of the way from the reference to the best. Measured by the true preferences, on the "
-        f"{common.sum()} tables that every radius can solve. `refused`: the bound of no policy "
-        "reaches the floor, and the solver says so.\n\n" + table(columns, rows, 0),
+        f"floor is {100 * WAY:.0f} % of the way from the reference to the best. Measured by the "
+        f"true preferences, on the {common.sum()} tables that every radius can solve. `refused`: "
+        "the bound of no policy reaches the floor, and the solver says so.\n\n"
+        + table(columns, rows, 0),
     )
 
 

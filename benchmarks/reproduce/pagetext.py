@@ -32,4 +32,5 @@ def numbers(values: Iterable[float], digits: int = 3) -> list[str]:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], n_words: int = 1) -> str:
     """A Markdown table whose first ``n_words`` columns are words, the others numbers."""
     rule = ["---"] * n_words + ["---:"] * (len(columns) - n_words)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows))
+    escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in (columns, rule, *rows))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in escaped)
