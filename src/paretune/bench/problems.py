@@ -109,7 +109,7 @@ def motivating_problem(which: Literal["a", "b"], slope: float = 1.0) -> Problem:
         about = "Only the ends of a line of replies are good: single replies have a dented front."
     return Problem(
         Objectives.of("first", "second"), torch.as_tensor(np.stack(rewards, axis=-1)),
-        _uniform(8, 21), slope, floors=(0.5, 0.5), beta=0.1, tau=0.05, about=about,
+        _uniform(8, 21), slope, floors=(0.45, 0.45), beta=0.1, tau=0.02, about=about,
     )  # fmt: skip
 
 
@@ -219,7 +219,9 @@ def front_problem(
         Objectives.of("left", "right"),
         torch.as_tensor(rewards[None]),
         _uniform(1, n_actions),
+        slope=4.0,
         beta=0.05,
+        tau=0.02,
         about=about,
     )
 
@@ -242,8 +244,8 @@ _NAMED: dict[str, Callable[[], Problem]] = {
         _asking, partial(random_problem, seed=14), 0.72, hidden=2,
         about="The same as random-2, answered by small networks instead of tables.",
     ),
-    "front-convex": partial(_asking, partial(front_problem, "convex", 200), 0.6, slope=4.0),
-    "front-nonconvex": partial(_asking, partial(front_problem, "nonconvex", 200), 0.6, slope=4.0),
+    "front-convex": partial(_asking, partial(front_problem, "convex", 200), 0.45),
+    "front-nonconvex": partial(_asking, partial(front_problem, "nonconvex", 200), 0.45),
 }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ Draw = Callable[[Axes, ProblemTruth, MethodTruth, str], Tooltips]
 
 _CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
 _MANY_REPLIES = 40
+_VISIBLE = 1e-3
+"""Probabilities that differ by less look the same."""
 
 
 def panel_of(problem: ProblemTruth) -> Draw:
@@ -156,6 +158,8 @@ def draw_parallel(axes: Axes, problem: ProblemTruth, method: MethodTruth, prefix
 
 
 def _draw_optima(axes: Axes, path: Floats, reference: Floats) -> None:
+    # With a mark of the same width, a path of a single place is seen as well.
+    axes.plot(*path[[0, -1]].T, "o", color=look.LIMIT, ms=4, mew=0, zorder=2)
     axes.plot(*path.T, color=look.LIMIT, lw=4, alpha=0.45, solid_capstyle="round", zorder=2)
     # Above everything: a method that does not move away would hide it.
     axes.plot(*reference, "x", color=look.INK, ms=6, mew=1.6, zorder=6)
@@ -224,7 +228,8 @@ def _crossings(polygon: Floats, slack: Floats) -> Floats:
 
 def _colors(method: MethodTruth) -> list[str]:
     """A color for each point; a single one where every trade-off gets the same policy."""
-    if all(point.policy == method.points[0].policy for point in method.points):
+    policies = np.array([point.policy for point in method.points])
+    if np.ptp(policies, axis=0).max() < _VISIBLE:
         return [look.INK] * len(method.points)
     return [color_of(point.tradeoff) for point in method.points]
 
