@@ -195,7 +195,7 @@ class TestWhole:
         seen: list[tuple[str, int, int]] = []
         claims = choose(CLAIMS, ["sft", "best_of_n"])
         measure([problem("d4"), problem("random-2")], claims, lambda *step: seen.append(step))
-        assert seen[0] == ("d4: sft", 2, 6) and [s[1] for s in seen[1:]] == [3, 4, 5]
+        assert seen[0] == ("d4/sft", 2, 6) and [s[1] for s in seen[1:]] == [3, 4, 5]
 
     def test_choose(self) -> None:
         assert len(choose(CLAIMS, ["dpo"])) == 5

@@ -47,7 +47,7 @@ def measure(
     for i, problem in enumerate(problems):
 
         def within(what: str, done: int, done_before: int = i * len(claims)) -> None:
-            progress(f"{what}", done_before + done, total)
+            progress(what, done_before + done, total)
 
         found.append(measure_problem(problem, claims, within, seed))
     return found
@@ -76,7 +76,7 @@ def measure_problem(
     found = []
     for i, claim in enumerate(claims):
         if skipped[claim.name] is None:
-            progress(f"{problem.name}: {claim.name}", i)
+            progress(f"{problem.name}/{claim.name}", i)
             found.append(measure_method(problem, claim, methods[claim.name], seed))
     return ProblemTruth(
         name=problem.name,
