@@ -88,6 +88,8 @@ def test_data_are_the_same_bytes_on_every_machine():
     assert digest(list(Handy("A").train_prompts)) == "79524174c92045b7"
     assert digest(Handy("A").corpus(3000, seed=0)) == "f546efa1c5d016a2"
     records = {s: [asdict(r) for r in Handy(s).preferences(500, seed=0)] for s in "AB"}
+    for record in (*records["A"], *records["B"]):
+        assert [r.pop("count") for r in record["responses"]] == [1, 1]
     assert digest(records["A"]) == "895f46e5c542be54"
     assert digest(records["B"]) == "8d2679276f19b3e6"
 
