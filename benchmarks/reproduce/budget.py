@@ -22,7 +22,7 @@ class Budget:
     """
 
     seeds: int = 4
-    steps: int = 5000
+    steps: int = 20_000
     lag_steps: int = 2000
     pairs: int = 40_000
     instances: int = 20

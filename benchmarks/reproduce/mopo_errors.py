@@ -262,7 +262,7 @@ def agreement() -> Mistake:
     below = front_gap(front.values.numpy(), expected_rewards(policy, front.values).numpy())
     return Mistake(
         "M10",
-        "App. A.1: records on which both objectives agree give a biased signal, off the front.",
+        "App. A.1: records on which both objectives agree discard the trade-offs and are biased.",
         "four actions, every pair and labelling in proportion",
         f"agreeing labels are Bradley-Terry labels of r1 + r2, to {worst:.0e}; DPO on them (set A, "
         f"beta .01) can gain {below:.4f} on both objectives: one point, but on the front",

@@ -31,8 +31,10 @@ PER_RESPONSE = 10
 WAY = 0.2
 """Where the floor is between what the reference reaches and the best attainable."""
 FEASIBLE_RADII = (0.01, 0.15)
-N_FEASIBLE = 6
+N_FEASIBLE = 8
 PLUG_IN_STEPS = 300
+STEPS = 2500
+"""At most, of Algorithm 1: its batches count over a window, and it is at rest much earlier."""
 SMALL_TAU, SMALL_RADIUS = 0.3, 0.05
 
 
@@ -133,7 +135,7 @@ def robust_pair(name: str, budget: Budget) -> tuple[Floats, Floats]:
     seeds: Any = range(budget.seeds)
     found = algorithm_one(
         goal, problem.data(), problem.action_of, problem.ref_logps, seeds,
-        steps=max(10, budget.steps // 2),
+        steps=min(STEPS, budget.steps),
     )  # fmt: skip
     return best.logps.exp()[0].numpy(), found.logps.exp()[:, 0].numpy()
 
@@ -168,7 +170,10 @@ def _protection(budget: Budget) -> Section:
     ]  # fmt: skip
     shares = is_missed[common].mean(axis=0)
     costs = primary[common].mean(axis=0)
-    verdict = "holds" if shares[-1] < shares[0] / 2 else "does not hold"
+    verdict = "does not hold"
+    if shares[-1] < shares[0] / 2:
+        verdict = "holds"
+        verdict += "" if shares[-1] < 10 else " only if: rarer violations are enough"
     columns = ["radius, nats", "floor missed, %", "missed by", "primary", "refused"]
     return Section(
         "A floor for the lower bound protects from violations that naive estimates lead to",
@@ -226,7 +231,7 @@ def _reach(budget: Budget) -> Section:
         f"ball (M4); their multipliers take {PLUG_IN_STEPS} exact steps. tau = {TAU:g}.\n\n"
         + table(columns, rows, 2)
         + f"\n\nAlgorithm 1 with the adversary's weights in those of the policy, radius "
-        f"{SMALL_RADIUS:g}, tau = {SMALL_TAU:g}, {max(10, budget.steps // 2):,} steps:\n\n"
+        f"{SMALL_RADIUS:g}, tau = {SMALL_TAU:g}, {min(STEPS, budget.steps):,} steps:\n\n"
         + table(["structure", "policy", "action 1", "action 2", "action 3"], pairs, 2),
     )
 

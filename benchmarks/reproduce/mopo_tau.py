@@ -65,6 +65,7 @@ def lagged_distance(which: Which, n_segments: int) -> float:
     return float(distances(which, values.numpy()[None])[0])
 
 
+@cache
 def learned(tau: float, lag: int | None, budget: Budget) -> Floats:
     """``(seeds, 3)`` Algorithm 1 on the total order, with as many segments as the paper's."""
     problem = structure("d1")

@@ -18,10 +18,20 @@ def interval(values: npt.ArrayLike, digits: int = 3) -> str:
     """
     found = np.asarray(values, dtype=np.float64)
     center = f"{found.mean():.{digits}f}"
+    return center if found.size < 2 else f"{center} ± {half_width(found):.{digits}f}"
+
+
+def half_width(values: npt.ArrayLike) -> float:
+    """Half of a 95 % t interval; 0 for a single value.
+
+    Example:
+        >>> round(half_width([1.0, 2.0, 3.0]), 3)
+        2.484
+    """
+    found = np.asarray(values, dtype=np.float64)
     if found.size < 2:
-        return center
-    half = float(stats.t.ppf(0.975, found.size - 1) * stats.sem(found))
-    return f"{center} ± {half:.{digits}f}"
+        return 0.0
+    return float(stats.t.ppf(0.975, found.size - 1) * stats.sem(found))
 
 
 def numbers(values: Iterable[float], digits: int = 3) -> list[str]:
