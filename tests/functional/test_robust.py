@@ -8,6 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from paretune.errors import InfeasibleError, InputError, ShapeError
+from paretune.functional import robust
 from paretune.functional.constrained import constrained_optimum
 from paretune.functional.robust import (
     adversary,
@@ -133,9 +134,9 @@ def primal(ref, p, q, floors, tau, radius, weights):
 def test_random_instances_against_the_primal_and_their_proof(seed):
     problem = draw(seed)
     found, floors = solve(*problem), tensor(problem[3])
-    assert found.gap.abs() <= 1e-8
-    assert (found.bounds - floors).min() >= -1e-9
-    assert (found.multipliers * (found.bounds - floors)).abs().max() <= 1e-8
+    assert found.gap.abs() <= 1e-10
+    assert (found.bounds - floors).min() >= -1e-11
+    assert (found.multipliers * (found.bounds - floors)).abs().max() <= 1e-10
     assert (found.bounds < found.constraints).all()
     assert found.value.item() == pytest.approx(primal(*problem), abs=1e-5)
 
@@ -169,6 +170,42 @@ def test_small_tau_and_a_large_ball(tau):
     found = solve(ref, p, q, floors, tau, 0.15, weights)
     assert found.gap.abs() <= 1e-7
     assert (found.bounds - tensor(floors)).min() >= -1e-8
+
+
+def test_two_actions_by_their_floor():
+    # Every policy is one number, x, of the second action. Its bound rises with x up to where both
+    # ratios are equal, so the floor of a given policy is kept best by that policy or the reference.
+    ref, kept = tensor([[0.83, 0.17]]), tensor([[0.4, 0.6]])
+    q = torch.full((1, 2, 1), 0.25, dtype=torch.float64)
+    floor, _ = kl_ball_bound((kept / ref * 0.25)[0], ref[0], 0.15)
+    found = robust_optimum(ref.log(), tensor([[0.25, 0.75]]), q, floor[None], 0.01, 0.15)
+    # With tau this small only the floor keeps the policy from the second action.
+    assert found.logps.exp()[0].tolist() == pytest.approx([0.4, 0.6], abs=1e-9)
+    assert abs(found.gap.item()) <= 1e-10
+
+
+def test_a_ball_that_may_hold_a_single_action():
+    # Radius .5 covers the action of probability .7 (-log .7 = .36), so its value must be the floor
+    # at least, pi_1 >= .7 * .3 / .5 = .42, and with it that of every other: pi_2 >= .2 * .3 = .06.
+    ref = tensor([[0.7, 0.2, 0.1]])
+    q = tensor([[[0.5], [1.0], [1.0]]])
+    found = robust_optimum(ref.log(), tensor([[0.0, 0.5, 1.0]]), q, tensor([0.3]), 0.05, 0.5)
+    assert found.logps.exp()[0].tolist() == pytest.approx([0.42, 0.06, 0.52], abs=1e-4)
+    assert abs(found.gap.item()) <= 1e-4
+    assert found.bounds.item() == pytest.approx(0.3, abs=1e-8)
+
+
+def test_infeasibility_is_found_without_long_searches(known, monkeypatch):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(1)
+        return kl_ball_bound(*arguments)
+
+    monkeypatch.setattr(robust, "kl_ball_bound", counted)
+    with pytest.raises(InfeasibleError):
+        robust_optimum(*known[:3], tensor([0.55]), known[4], 0.15)
+    assert len(calls) < 500
 
 
 def test_absent_actions(known):

@@ -157,6 +157,13 @@ def test_tiny_balls_keep_their_digits():
     assert kl_ball_bound(SIX, DIE, radius)[0].item() == pytest.approx(expected, abs=1e-12)
 
 
+def test_rare_lowest_values_keep_their_digits():
+    # m = (1e-12, 1 - 1e-12), chi .01: -chi log(1e-12 + e^-100) is -chi log 1e-12 to 32 digits.
+    base = tensor(1e-12, 1 - 1e-12)
+    bound = bound_at(tensor(0, 1), base, tensor(0.01)[0], 0.0)
+    assert bound.item() == pytest.approx(0.12 * math.log(10), abs=1e-14)
+
+
 def test_symmetrized_hard_labels():
     # Any data set and its swaps: half of the labels are 1. Mean exactly 1/2, bound .233228.
     labels = np.random.default_rng(3).integers(0, 2, 40)

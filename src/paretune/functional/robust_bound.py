@@ -185,10 +185,9 @@ def _log_tilt(above: Tensor, base: Tensor, temperature: Tensor) -> Tensor:
 
 
 def _divergence(log_ratio: Tensor, base: Tensor) -> Tensor:
-    """``E_base[r log r]`` by terms that are never negative: ``r log r - (r - 1)``."""
+    """``E_base[r log r]``, for log-weights r of mean 1."""
     ratio = log_ratio.exp()
-    terms = torch.where(ratio > 0, ratio * log_ratio, 0.0) - log_ratio.expm1()
-    return (base * terms).masked_fill(base <= 0, 0.0).sum(-1)
+    return (base * torch.where(ratio > 0, ratio * log_ratio, 0.0)).sum(-1)
 
 
 def _inside(temperature: Tensor) -> Tensor:
