@@ -90,7 +90,7 @@ def bounded_quantity(budget: Budget) -> Mistake:
         sum(reach(seed, radius, is_bound).is_feasible for seed in range(n))
         for is_bound in (False, True)
     )
-    kept = sum(reach(seed, radius, True).missed <= 1e-3 for seed in range(n))
+    kept = sum(reach(seed, radius, True).missed <= 1e-6 for seed in range(n))
     return Mistake(
         "A2",
         "Which value the floor is a share of, and whether weights carry the adversary's.",

@@ -19,7 +19,8 @@ Claims are in our words. Every number is computed by the library when this page 
 Formulas are missing from the text that we could read, so the comparisons of the five structures, \
 the reward sets A and B and their grids are reconstructed from the words around them; `Algorithm \
 1` is ours with the corrections below, `as printed` undoes them. The primary objective comes \
-first. ± is half of a 95 % t interval over seeds, or over random tables where there is one exact \
+first, and expectations are taken as they are (radius 0) unless a radius is named. ± is half of a \
+95 % t interval over seeds, or over random tables where there is one exact \
 answer a table."""
 SNIPPETS = """\
 M3 in a few lines: the printed weights meet any floor, so no multiplier ever moves.
