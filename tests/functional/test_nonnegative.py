@@ -1,7 +1,6 @@
 """Minimizer over non-negative variables on functions whose minimum is known."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pytest
 import torch
@@ -110,18 +109,3 @@ def test_repeated_variables_share():
     x, residual, _ = minimize(Quadratics(ones, tensor([[0.5, 0.5]])), tensor([[0.0, 3.0]]))
     assert x.sum().item() == pytest.approx(1)
     assert residual.item() <= 1e-12
-
-
-def test_longest_step():
-    seen = []
-
-    @dataclass
-    class Line(Exponentials):
-        def at(self, x):
-            seen.append(x.item())
-            return super().at(x)
-
-    minimize(Line(tensor([[-1.0]])), tensor([[0.0]]), bound=-1e4, longest=3.0)
-    # From x no further than x + 3 (1 + x).
-    assert len(seen) > 5
-    assert all(b <= a + 3 * (1 + a) + 1e-9 for a, b in pairwise(seen))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol, Self
 
 import torch
@@ -31,7 +30,6 @@ def nonnegative_minimum(
     lower: Tensor,
     tolerance: float = 1e-15,
     reach: float = 1.0,
-    longest: float = math.inf,
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Projected Newton with the damping of Levenberg and Marquardt, on all functions together.
 
@@ -50,7 +48,6 @@ def nonnegative_minimum(
             far, it is done when no step helps.
         reach: share of the way to 0 that a step may go, in (0, 1]; below 1 for functions that are
             infinite at 0.
-        longest: no step takes a variable x further than this times 1 + x; > 0.
 
     Returns:
         Minimizers ``(I, C)``, residuals ``(I,)`` and values ``(I,)``.
@@ -78,7 +75,6 @@ def nonnegative_minimum(
             x, value, gradient, hessian = x[kept], value[kept], gradient[kept], hessian[kept]
             residual, is_open = residual[kept], is_open[kept]
         step = _quadratic_step(x * reach, gradient, hessian, damping)
-        step = step / (step.abs() / (longest * (1 + x))).amax(-1, keepdim=True).clamp_min(1)
         predicted = -(gradient * step).sum(-1) - (step * _times(hessian, step)).sum(-1) / 2
         new_x = (x + step).clamp_min(0)
         new_value, new_gradient, new_hessian = functions.at(new_x)

@@ -125,8 +125,7 @@ def robust_optimum(
         start = multipliers / (heat * problem.scale)
         lower = dual.lower_bound()
         tolerance = 1e-3 if stage else 1e-13
-        # Short steps: policies of far too large multipliers are hard to find, and say no more.
-        x, residual, value = nonnegative_minimum(dual, start[None], lower, tolerance, longest=9.0)
+        x, residual, value = nonnegative_minimum(dual, start[None], lower, tolerance)
         if bool(value < lower):
             raise InfeasibleError(problem.complaint())
         if bool(residual > 1e-7) and not stage:
