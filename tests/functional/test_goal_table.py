@@ -92,6 +92,27 @@ def test_held_out_opponents_confirm_the_floor(seed: int) -> None:
     assert float(multipliers) > float(naive.multipliers)
 
 
+@pytest.mark.parametrize(("n_responses", "floor"), [(4, 0.6), (5, 0.7), (8, 0.8)])
+def test_small_pools_and_high_floors_promise_nothing_they_do_not_keep(
+    n_responses: int, floor: float
+) -> None:
+    data = pools(1000, n_responses)
+    asked = goal(thresholds=(None, floor))
+    table = goal_table(asked, data)
+    _, log_w = solve_multipliers(table, asked, table.floors, torch.zeros(len(table.row)).double())
+    truth = torch.special.ndtr(torch.as_tensor(data.rewards.values[table.row, 1]))
+    assert float(((table.base() + log_w).exp() * truth).sum()) > floor - 0.01
+
+
+def test_a_floor_that_held_out_opponents_deny_is_refused() -> None:
+    data = pools(1000, 8)
+    asked = goal(thresholds=(None, 0.97))
+    table = goal_table(asked, data)
+    # The pools themselves hold a winner each, at a preference of 1.
+    with pytest.raises(InfeasibleError, match="confirmed by held-out opponents"):
+        solve_multipliers(table, asked, table.floors, torch.zeros(8000).double())
+
+
 def test_weights_average_to_one_over_the_reference() -> None:
     table = goal_table(goal(), pools(5, 6))
     _, log_w = solve_multipliers(table, goal(), table.floors, torch.zeros(30).double())
@@ -102,7 +123,7 @@ def test_weights_average_to_one_over_the_reference() -> None:
 def test_what_cannot_be_met_is_told_with_names() -> None:
     data = pools(3, 5)
     assert check_goal(goal(), data) == 15
-    with pytest.raises(InfeasibleError, match=r"b >= 1 cannot be met|best seen"):
+    with pytest.raises(InfeasibleError, match=r"floors: b >= 1 cannot be met: best seen 0\.5"):
         check_goal(goal(thresholds=(None, 1.0), reward_floors=(None, None)), _flat(data))
 
 

@@ -52,11 +52,12 @@ class TestPool:
         assert (gains > 0).all(axis=1).sum() == 1
 
     def test_small_groups_hold_nothing_out(self) -> None:
-        rewards = np.array([[1.0], [2.0], [3.0]])
-        table = pool_table(rewards, np.zeros(3, np.int64))
+        rewards = np.array([[1.0], [2.0]])
+        table = pool_table(rewards, np.zeros(2, np.int64))
         assert table.folds is not None
         assert (table.folds.rest == table.values).all() and (table.folds.held == table.values).all()
-        assert table.folds.mass.sum(0) == pytest.approx([1.0] * 3)
+        assert table.folds.mass.sum(0) == pytest.approx([1.0] * 2)
+        assert table.folds.is_candidate.all()
 
     def test_copies_tie_with_each_other(self) -> None:
         rewards, counts = np.array([[1.0], [2.0]]), np.array([3, 1])

@@ -25,7 +25,13 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"labels": "agreeing"},
         {"labels": "single", "objective": 0},
     ),
-    "mopo": ({"primary": 1}, {"heads": "adapter"}, {"thresholds": [0.5] * 4}),
+    "mopo": (
+        {"primary": 1},
+        {"candidates": 4},
+        {"primary": 1, "divergence": "alpha"},
+        {"heads": "adapter"},
+        {"thresholds": [0.5] * 4},
+    ),
     "pareto_hqd": ({"stages": 1}, {"select": "linear"}, {"select": "random"}, {"select": "full"}),
 }
 """Options beside the defaults, for methods with modes that exclude each other."""

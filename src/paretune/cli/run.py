@@ -117,6 +117,7 @@ def _go(
         from paretune.pipeline.wish import with_wish
 
         config = with_wish(config, *wish)
+        folder = folder.parent / config.name
     if dry_run:
         from paretune.pipeline.forecast import forecast
 

@@ -65,5 +65,8 @@ def measure_constraints(
             values = preferred_to(replies, reference, column, constraint.slope)
         resampled = means_over_replies(values[:, None], replies.prompt_of, draws)[:, 0]
         estimate = interval(float(values.mean()), resampled)
-        found.append(ConstraintResult(names[column], constraint.unit, constraint.floor, estimate))
+        is_other = not constraint.is_over_reference and constraint.floor is not None
+        is_other = is_other and constraint.unit == "preference"
+        unit = "preference (floor: over the records)" if is_other else constraint.unit
+        found.append(ConstraintResult(names[column], unit, constraint.floor, estimate))
     return tuple(found)

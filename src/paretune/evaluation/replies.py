@@ -70,12 +70,15 @@ class Constraint:
         unit: ``preference`` over the reference's replies, or ``reward``.
         floor: ``None`` for the primary objective.
         slope: label log-odds per unit of reward; ``None``: the larger reward is preferred.
+        is_over_reference: whether the floor was asked for over the reference's replies, which it
+            is measured against; otherwise over the responses of the records.
     """
 
     column: int
     unit: Literal["preference", "reward"]
     floor: float | None
     slope: float | None = None
+    is_over_reference: bool = True
 
 
 @final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import nan
 from typing import final
 
 import numpy as np
@@ -14,6 +15,7 @@ from paretune.core.constrained import ConstrainedGoal
 from paretune.core.record import PreferenceData
 from paretune.errors import InfeasibleError, InputError
 from paretune.functional.constrained import constrained_optimum
+from paretune.functional.feasibility import Verdict
 from paretune.functional.imitation_weights import (
     ball_moments,
     constrained_scores,
@@ -35,6 +37,9 @@ _CORRECTIONS = 20
 
 _AGREEMENT = 1e-4
 """Floors that are missed by less on other opponents count as met."""
+
+_TOLERABLE = 0.05
+"""Held-out opponents see fewer candidates than there are, so they deny a little too often."""
 
 
 @final
@@ -111,8 +116,12 @@ class GoalTable:
         Args:
             groups: ``(g,)`` distinct groups, ascending.
         """
-        entries = torch.isin(self.group, groups).nonzero()[:, 0]
-        index = torch.searchsorted(groups, self.group[entries])
+        # Groups ascend, so each is a stretch of entries: no pass over the whole table.
+        first = torch.searchsorted(self.group, groups)
+        sizes = torch.searchsorted(self.group, groups, right=True) - first
+        index = torch.repeat_interleave(torch.arange(len(groups)), sizes)
+        within = torch.arange(len(index)) - (torch.cumsum(sizes, 0) - sizes)[index]
+        entries = first[index] + within
         part = replace(
             self,
             row=self.row[entries.cpu().numpy()],
@@ -218,11 +227,21 @@ def solve_multipliers(
         ``(C,)`` multipliers >= 0 and ``(E,)`` log-weights.
 
     Raises:
-        InfeasibleError: if no policy on these responses meets the floors.
+        InfeasibleError: if no policy on these responses meets the floors, or held-out opponents
+            deny it by more than .05.
     """
     base = table.base(log_ratios)
     ref = torch.log_softmax(table.dense(base, -torch.inf), dim=-1)
     primary, secondary = table.dense(table.primary, 0.0), table.dense(table.secondary, 0.0)
+
+    if not len(floors):
+        # A floor that everything meets: without one there is nothing to solve for.
+        _, log_w = solve_multipliers(
+            replace(table, secondary=torch.zeros_like(table.primary)[:, None],
+                    fold_mass=table.fold_mass[:1]),
+            goal, torch.full((1,), -1.0, dtype=torch.float64), log_ratios,
+        )  # fmt: skip
+        return floors.double(), log_w
 
     def solve(asked: Tensor) -> tuple[Tensor, Tensor]:
         best = constrained_optimum(
@@ -235,7 +254,7 @@ def solve_multipliers(
     multipliers, log_w = solve(floors)
     if goal.divergence != "reverse_kl" or len(table.fold_mass) == 1:
         return multipliers, log_w
-    excess = torch.zeros_like(floors)
+    excess, step = torch.zeros_like(floors), None
     for _ in range(_CORRECTIONS):
         confirmed = ball_moments(
             table.crossfit(multipliers, goal.tau, base), base, floors, 0.0
@@ -243,11 +262,21 @@ def solve_multipliers(
         missing = (floors - confirmed).clamp(min=0)
         if bool((missing < _AGREEMENT).all()):
             break
-        excess = excess + missing
+        # What was too much once is halved until it fits: as high as these responses allow.
+        step = missing if step is None else torch.minimum(step, missing)
         try:
-            multipliers, log_w = solve(floors + excess)
+            multipliers, log_w = solve(floors + excess + step)
+            excess, step = excess + step, None
         except InfeasibleError:
-            break  # as high as these responses allow
+            step = step / 2
+    if bool((missing > _TOLERABLE).any()):
+        verdict = Verdict(
+            tuple(floors.tolist()), tuple(confirmed.tolist()), (nan,) * len(floors),
+            -float(missing.max()),
+        )  # fmt: skip
+        raise InfeasibleError(
+            f"floors: {verdict.explain()}, confirmed by held-out opponents", verdict
+        )
     return multipliers, log_w
 
 
@@ -295,8 +324,9 @@ def _preferences(goal: ConstrainedGoal, data: PreferenceData, seed: int) -> Pref
             )
     if goal.labels == "table":
         return label_table(
-            data.first, data.second, data.labels, data.prompt_of, data.multiplicity, seed
-        )
+            data.first, data.second, data.labels, data.prompt_of, data.multiplicity, seed,
+            data.counts,
+        )  # fmt: skip
     is_soft = goal.labels == "pair_soft"
     return pair_table(
         data.first, data.second, data.labels, rewards if is_soft else None, goal.slope

@@ -18,8 +18,8 @@ _OPPONENTS = 20
 """Names the draw that deals opponents into folds."""
 
 N_FOLDS = 10
-_FEWEST = 4
-"""Opponents that an entry needs for folds: with fewer, what is left says too little."""
+_FEWEST = 2
+"""Opponents that an entry needs for folds: with one, nothing is left to choose by."""
 
 
 @final
@@ -56,7 +56,7 @@ class PreferenceTable:
         values: ``(E, M)`` preference probabilities in [0, 1]; NaN where nothing is known.
         count: ``(E,)`` how often each entry was given, >= 1.
         folds: the same with opponents held out; ``None`` where they cannot be. In groups where an
-            entry has fewer than four, nothing is held out.
+            entry has a single one, nothing is held out.
     """
 
     row: Ints
@@ -155,6 +155,7 @@ def label_table(
     prompt_of: Ints,
     multiplicity: Floats | None = None,
     seed: int = 0,
+    counts: Ints | None = None,
 ) -> PreferenceTable:
     """Every compared response with the mean of its labels.
 
@@ -165,6 +166,7 @@ def label_table(
         prompt_of: ``(N,)``.
         multiplicity: ``(P,)`` how often each comparison counts; ``None`` = once.
         seed: deals the comparisons into folds.
+        counts: ``(N,)`` how often each response was given; ``None`` = once.
 
     Raises:
         InputError: if an objective is not labelled at all.
@@ -191,7 +193,8 @@ def label_table(
     total = np.bincount(entry, weight)
     mass = np.stack([np.bincount(entry, weight * (fold == f)) / total for f in range(N_FOLDS)])
     folds = _folds(entry, chance, weight, fold, mass, is_whole, values)
-    return PreferenceTable(order, group, values, np.ones(len(order)), folds)
+    given = np.ones(len(order)) if counts is None else counts[order].astype(np.float64)
+    return PreferenceTable(order, group, values, given, folds)
 
 
 def pair_table(

@@ -16,8 +16,6 @@ from paretune.methods._fields import check, check_choices
 
 Floors = tuple[float | None, ...]
 _GROUP = "heads"
-_ALL = 1_000_000
-"""More prompts than a run has: every one of them."""
 
 
 @final
@@ -33,8 +31,9 @@ class MOPO(Method):
     exactly. With ``primary`` there is one policy, and it answers for every trade-off.
 
     What holds: on tables the policies are the exact constrained optima, and mixed heads the
-    optimum of the mixed utility. With finite ``lag`` the reference follows the policy, so that
-    ``tau`` only sets the pace and the limit is the optimum without penalty.
+    optimum of the mixed utility while the reference stays. With finite ``lag`` the reference
+    follows the policy, so that ``tau`` only sets the pace and the limit is the optimum without
+    penalty.
 
     Source: Agnihotri et al. 2025. Deviations, each measured there: the weights are normalized per
     prompt (as printed, multipliers stay 0); floors adapt to the lower bound that they are compared
@@ -44,23 +43,26 @@ class MOPO(Method):
     Args:
         primary: column of the only primary objective, >= 0; ``None`` trains a head for each.
         thresholds: a floor for each objective in preference probability, in [0, 1], ``None``
-            where there is none or it is adaptive; the primary's own is not read, and must be
-            ``None`` with ``primary``. Empty: all adaptive.
+            where there is none; the primary's own is not read, and must be ``None`` with
+            ``primary``. Empty, and no ``reward_floors``: every floor adapts.
         reward_floors: the same in expected reward, in the units of the rewards.
         tau: strength of the KL penalty, > 0, in preference probability per nat.
-        divergence: instead of the reverse KL.
+        divergence: instead of the reverse KL, with ``primary``: heads mix exactly under that one.
         alpha: of the ``alpha`` divergence, in (0, 1); not read otherwise.
         radius: of the KL ball of the robust lower bound, >= 0 nats; 0 takes expectations.
         relaxation: factor of adaptive floors, in (0, 1].
         lag: optimizer steps between refreshes of the reference, >= 1; ``None`` = never.
-        labels: ``pool``, ``table``, ``pair_soft`` or ``pair_hard``.
+        labels: ``pool``, ``table``, ``pair_soft`` or ``pair_hard``; the last two measure floors
+            by the very labels that the weights follow, which promises too much.
         candidates: replies of the reference to each training prompt that are scored and compared
-            in place of the records, >= 2, with ``pool``; ``None`` takes the records. Then the
+            in place of the records, >= 3, with ``pool``; ``None`` takes the records. Then the
             pool is a sample of the reference, as the theory wants it.
+        candidate_prompts: training prompts that get candidates, >= 1, drawn at random; not read
+            without ``candidates``.
         slope: label log-odds per unit of reward, > 0, of ``pool`` and ``pair_soft``; ``None``: the
             larger reward is preferred for certain.
         updates: of the multipliers: ``dual``, ``alternating`` or ``barrier``.
-        multiplier_rate: step size of ``alternating`` multipliers, > 0.
+        multiplier_rate: step size of ``alternating`` and ``barrier`` multipliers, > 0.
         temperature_rate: step size of the temperatures of the lower bound, > 0.
         decay: of the moving average of constraint values, in [0, 1).
         barrier: weight of the log barrier, > 0.
@@ -81,6 +83,7 @@ class MOPO(Method):
     lag: int | None = 500
     labels: Labels = "pool"
     candidates: int | None = None
+    candidate_prompts: int = 10_000
     slope: float | None = None
     updates: Updates = "dual"
     multiplier_rate: float = 0.02
@@ -99,13 +102,13 @@ class MOPO(Method):
         for name in ("tau", "multiplier_rate", "temperature_rate", "barrier"):
             value = getattr(self, name)
             check(0 < value < math.inf, at + name, value, "a finite number > 0")
-        for name in ("primary", "lag", "head_rank", "steps"):
+        for name in ("primary", "lag", "head_rank", "steps", "candidate_prompts"):
             low = 0 if name == "primary" else 1
             value = getattr(self, name)
             check(value is None or value >= low, at + name, value, f"an integer >= {low}")
         n = self.candidates
-        is_fine = n is None or (n >= 2 and self.labels == "pool")
-        check(is_fine, at + "candidates", n, "an integer >= 2 with labels 'pool', or nothing")
+        is_fine = n is None or (n >= 3 and self.labels == "pool")
+        check(is_fine, at + "candidates", n, "an integer >= 3 with labels 'pool', or nothing")
         check(0 < self.alpha < 1, at + "alpha", self.alpha, "a number in (0, 1)")
         check(0 <= self.radius < math.inf, at + "radius", self.radius, "a finite number >= 0")
         check(0 < self.relaxation <= 1, at + "relaxation", self.relaxation, "a number in (0, 1]")
@@ -119,6 +122,11 @@ class MOPO(Method):
         for value in self.reward_floors:
             is_fine = value is None or math.isfinite(value)
             check(is_fine, at + "reward_floors", value, "finite numbers")
+        is_fine = self.divergence == "reverse_kl" or self.primary is not None
+        check(is_fine, at + "divergence", self.divergence, "'reverse_kl' without a primary")
+        for i, (one, other) in enumerate(zip(self.thresholds, self.reward_floors, strict=False)):
+            is_fine = one is None or other is None
+            check(is_fine, at + "reward_floors", other, f"one floor for objective {i}")
         if self.primary is not None:
             for name in ("thresholds", "reward_floors"):
                 floors = getattr(self, name)
@@ -167,7 +175,7 @@ class MOPO(Method):
     def _source(self) -> Offline | Replies:
         if self.candidates is None:
             return Offline()
-        return Replies(of=(BASE,), prompts=_ALL, per_prompt=self.candidates)
+        return Replies(of=(BASE,), prompts=self.candidate_prompts, per_prompt=self.candidates)
 
     def _goal(self, primary: int, n_objectives: int) -> ConstrainedGoal:
         def without_primary(floors: Floors) -> Floors:

@@ -268,7 +268,7 @@ class RunConfig(_Strict):
         for option, value in options.items():
             if option in ("objective", "primary") and isinstance(value, str):
                 options[option] = self.axes.index(value)
-            elif isinstance(value, Mapping):
+            elif option in ("thresholds", "reward_floors") and isinstance(value, Mapping):
                 columns: list[Any] = [None] * len(self.objectives)
                 for name, number in value.items():
                     columns[self.axes.index(name)] = number

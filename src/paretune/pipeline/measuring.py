@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paretune.core.job import Replies
 from paretune.core.record import Prompt
 from paretune.core.results import Cost, KnownFront, RunResult, to_json
 from paretune.core.tradeoff import TradeOff
@@ -82,9 +83,10 @@ def _constraints(config: RunConfig, plan: MethodPlan, task: ReplyTask) -> tuple[
     floors: dict[str, float] = (train.sealed.manifest or {})["facts"]["floors"][used[0]]
     asked = [Constraint(goal.primary, "preference", None, goal.slope)]
     for column in goal.secondary:
-        is_reward = goal.reward_floors[column] is not None
+        unit: Any = "reward" if goal.reward_floors[column] is not None else "preference"
         floor = floors[config.objectives[column]]
-        asked.append(Constraint(column, "reward" if is_reward else "preference", floor, goal.slope))
+        is_own = isinstance(train.jobs[0].source, Replies)
+        asked.append(Constraint(column, unit, floor, goal.slope, is_own))
     return tuple(asked)
 
 

@@ -253,6 +253,13 @@ def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> N
     Raises:
         InputError: if its rule refuses the data or leaves nothing.
     """
+    try:
+        if job.goal is not None:
+            from paretune.engines.lm.constrained import trainable_goal
+
+            trainable_goal(job)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     if isinstance(job.source, Replies):
         return
     rule: Any = job.rows

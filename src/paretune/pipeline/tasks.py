@@ -341,9 +341,11 @@ def _reply_data(place: Place, method: str, source: Replies) -> Any:
             found[key] = Response(text, scores, count)
     records = [Record(prompts[number], (reply,)) for (number, _), reply in found.items()]
     if source.with_offline:
-        for text, row, values in zip(data.texts, data.prompt_of, data.rewards.values, strict=True):
+        counts = np.ones(len(data.texts), dtype=int) if data.counts is None else data.counts
+        offline = zip(data.texts, data.prompt_of, data.rewards.values, counts, strict=True)
+        for text, row, values, count in offline:
             scores = dict(zip(objectives, map(float, values), strict=True))
-            records.append(Record(data.prompts[int(row)], (Response(text, scores),)))
+            records.append(Record(data.prompts[int(row)], (Response(text, scores, int(count)),)))
     if not records:
         raise InputError(f"{method}: every reply of {source.of} is empty or collapsed")
     rows_data = PreferenceData.from_records(records, objectives)

@@ -15,9 +15,10 @@ _CANDIDATES = 8
 
 
 def with_wish(config: RunConfig, primary: str, at_least: Sequence[str] = ()) -> RunConfig:
-    """The run with a single method: the constrained policy that was wished for.
+    """A run of its own with a single method: the constrained policy that was wished for.
 
-    Its other options are those of the run's own ``mopo``, if it has one.
+    Its other options are those of the run's ``mopo``, if it has one. Objectives that are not named
+    are free. The run is called after the wish, so that the other results stay.
 
     Args:
         config: of the run; its methods are replaced.
@@ -27,7 +28,7 @@ def with_wish(config: RunConfig, primary: str, at_least: Sequence[str] = ()) -> 
 
     Raises:
         ConfigError: for an unknown objective, one that is named twice, a floor on the primary
-            objective, or a floor that is no number.
+            objective, or a floor that is no number or out of range.
 
     """
     config.axes.index(primary)
@@ -44,20 +45,26 @@ def with_wish(config: RunConfig, primary: str, at_least: Sequence[str] = ()) -> 
         config.axes.index(name)
         if name in thresholds or name in reward_floors:
             raise ConfigError(f"--at-least: found {name} twice, expected one floor an objective")
+        if floors is thresholds and not 0 <= number <= 1:
+            raise ConfigError(
+                f"--at-least: found {text!r}, expected a preference probability in [0, 1], or "
+                f"{name}=reward:{value} for a reward"
+            )
+        if name == primary:
+            raise ConfigError(f"--at-least: found {text!r}, expected no floor for the primary one")
         floors[name] = number
     own = next((m for m in config.methods if m.method == _METHOD), None)
     method: dict[str, Any] = {"method": _METHOD, "candidates": _CANDIDATES}
     if own is not None:
-        method |= own.options | {"train": own.train}
+        method |= own.options | {"labels": "pool", "train": own.train}
     floors_in_name = "-".join(text.replace("=", "-").replace(":", "-") for text in at_least)
     label = f"{primary}-{floors_in_name}".rstrip("-")[:64]
     method |= {"label": label, "primary": primary, "tradeoffs": [{primary: 1.0}]}
-    for option, floors in (("thresholds", thresholds), ("reward_floors", reward_floors)):
-        method.pop(option, None)
-        if floors:
-            method[option] = floors
+    # Given, though maybe empty: an objective that is not named is free, its floor does not adapt.
+    method |= {"thresholds": thresholds, "reward_floors": reward_floors}
     values = config.model_dump(mode="json", exclude_unset=True)
-    return parse_config(values | {"methods": [method]})
+    name = f"{config.name}-{label}"[:64].rstrip("-.")
+    return parse_config(values | {"name": name, "methods": [method]})
 
 
 def _number(text: str) -> float | None:

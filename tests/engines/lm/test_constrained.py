@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from paretune.core.record import Comparison, PreferenceData, Record, Response
-from paretune.engines.lm.constrained import LOG, ConstraintState, train_constrained
+from paretune.engines.lm.constrained import LOG, train_constrained
+from paretune.engines.lm.constraint_state import ConstraintState
 from paretune.engines.lm.jobs import train_jobs
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import InputError, RunError
@@ -118,7 +119,10 @@ def test_heads_reach_the_exact_optimum(lab: Any, tmp_path: Path) -> None:
         {"updates": "alternating", "radius": 0.05, "tau": 0.3},
         {"updates": "barrier"},
         {"updates": "alternating", "is_literal": True, "tau": 0.5},
-        {"divergence": "jsd"},
+        {"divergence": "jsd", "primary": 0},
+        {"radius": 0.1, "tau": 0.3, "updates": "alternating", "thresholds": (None, 0.4)},
+        {"updates": "barrier", "thresholds": (None, 0.4)},
+        {"thresholds": (None, None)},
         {"heads": "adapter", "head_rank": 4},
         {"primary": 1},
         {"reward_floors": (-0.2, -0.2)},
@@ -205,8 +209,35 @@ def test_a_floor_out_of_reach_is_explained(lab: Any, tmp_path: Path) -> None:
     tied[:, 1] = 1.0
     rewards = type(data.rewards)(data.rewards.objectives, tied)
     method = MOPO(primary=0, thresholds=(None, 0.6), lag=None, steps=5)
-    with pytest.raises(InputError, match=r"0\.6 cannot be met: best seen 0\.5"):
+    with pytest.raises(
+        InputError, match=r"job primary-0: floors: short >= 0\.6 cannot be met: best"
+    ):
         train(lab, method, replace(data, rewards=rewards), tmp_path)
+
+
+def test_accumulated_batches_are_one_step_of_the_multipliers(lab: Any, tmp_path: Path) -> None:
+    method = MOPO(primary=0, thresholds=(None, 0.6), lag=None, steps=4, updates="alternating")
+    settings = replace(SETTINGS, batch_size=8, accumulate=2)
+    _, log = train(lab, method, scored(), tmp_path, settings)
+    assert [line["step"] for line in log] == [1, 2, 3, 4]
+
+
+def test_long_responses_count_like_short_ones(lab: Any, tmp_path: Path) -> None:
+    # Two replies a prompt, one short and one long, without any preference: both chances rise.
+    records = [
+        Record(f"w{5 + s}", (Response("w20", tied), Response(" ".join(["w21"] * 12), tied)))
+        for s in range(8)
+        for tied in ({"good": 0.0, "short": 0.0},)
+    ]
+    data = PreferenceData.from_records(records, ("good", "short"))
+    method = MOPO(primary=0, thresholds=(None, None), lag=None, steps=400)
+    settings = replace(SETTINGS, batch_size=2)
+    policies, _ = train(lab, method, data, tmp_path, settings)
+    inputs = lab.job_data(data, lab.model("gpt2"))
+    rows = policies.pack(inputs.encoded, np.arange(16)[:, None], lab.pad)
+    with torch.no_grad():
+        chances = policies.eval()(rows)[0].view(8, 2).exp()
+    assert chances.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.05)
 
 
 def test_exploding_multipliers_stop_the_run(lab: Any, tmp_path: Path) -> None:
@@ -223,7 +254,9 @@ def test_what_does_not_go_together_is_refused(lab: Any, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="expected 'alternating'"):
             train(lab, MOPO(steps=2, **options), scored(), tmp_path)
     with pytest.raises(InputError, match="expected updates 'dual'"):
-        train(lab, MOPO(steps=2, divergence="jsd", updates="barrier"), scored(), tmp_path)
+        train(
+            lab, MOPO(steps=2, divergence="jsd", updates="barrier", primary=0), scored(), tmp_path
+        )
     with pytest.raises(InputError, match="one response a prompt"):
         train(lab, MOPO(steps=2), scored(n_responses=1), tmp_path)
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.job import TrainingJob
 from paretune.engines.lm.batches import batch_schedule, row_lengths
+from paretune.engines.lm.constraint_state import ConstraintState
 from paretune.engines.lm.forward import autocast
 from paretune.engines.lm.heads import HeadedScorer
 from paretune.engines.lm.job_data import JobCost, JobData
@@ -34,157 +35,15 @@ from paretune.engines.lm.trainer import (
     run_training,
 )
 from paretune.errors import InputError
-from paretune.functional.goal_table import GoalTable, goal_table, solve_multipliers
-from paretune.functional.imitation_weights import (
-    clipped_log_ratios,
-    constrained_scores,
-    effective_sample_size,
-    literal_log_weights,
-    log_weights,
-    robust_log_weights,
-)
-from paretune.functional.multipliers import MultiplierState
-from paretune.functional.robust import kl_ball_bound
+from paretune.functional.goal_table import GoalTable, check_goal, goal_table
 
 _PER_ROW = 4
 """Responses of a prompt that share a row, at most: they share its encoding."""
-
-_LOWEST_ESS = 0.1
-"""Below this share of the entries an importance-weighted reference is noise: the old one stays."""
 
 _TOKENS = 8192
 """Padded tokens of a batch when all rows are scored."""
 
 LOG = "multipliers.jsonl"
-
-
-@final
-class ConstraintState(nn.Module):
-    """Multipliers, floors and reference of one policy, as buffers.
-
-    Args:
-        goal: of the policy.
-        table: its labels.
-        names: of the objectives with a floor.
-    """
-
-    def __init__(self, goal: ConstrainedGoal, table: GoalTable, names: Sequence[str]) -> None:
-        super().__init__()
-        self.goal, self.table, self.names = goal, table, tuple(names)
-        start = MultiplierState.start(table.floors, _at_reference(table, goal), goal.relaxation)
-        self._fields = tuple(start.to_arrays())
-        for name in self._fields:
-            self.register_buffer(name, getattr(start, name).clone())
-        nothing = torch.zeros(len(table.row), dtype=torch.float64)
-        self.log_ratios: Tensor
-        self.register_buffer("log_ratios", nothing)
-        self.snapshot: Tensor
-        self.register_buffer("snapshot", nothing.clone())
-        self.log_w: Tensor
-        self.register_buffer("log_w", nothing.clone())
-        self.start_logps: Tensor
-        self.register_buffer("start_logps", nothing.clone())
-        self.is_kept: Tensor
-        self.register_buffer("is_kept", torch.zeros((), dtype=torch.bool))
-
-    def _apply(self, fn: Any, recurse: bool = True) -> ConstraintState:
-        # A few numbers an entry in float64: they stay where the tables are, on the CPU.
-        return self
-
-    @property
-    def state(self) -> MultiplierState:
-        """The numbers of the buffers."""
-        return MultiplierState(**{name: getattr(self, name).clone() for name in self._fields})
-
-    def put(self, state: MultiplierState) -> None:
-        """Write the numbers of a state into the buffers."""
-        for name in self._fields:
-            getattr(self, name).copy_(getattr(state, name))
-
-    def solve(self) -> None:
-        """Multipliers and weights of the current reference and floors, exactly (``dual``)."""
-        if self.goal.updates != "dual":
-            return
-        multipliers, log_w = solve_multipliers(
-            self.table, self.goal, self.state.floors, self.log_ratios
-        )
-        self.put(replace(self.state, multipliers=multipliers))
-        self.log_w.copy_(log_w)
-
-    def refresh(self, logps: Tensor) -> None:
-        """The reference becomes the last snapshot, the policy the new one; floors follow.
-
-        Args:
-            logps: ``(E,)`` log-probabilities of the entries under the policy now, nats.
-        """
-        base = self.table.base(self.snapshot)
-        # The guard: with a few entries for all others, every expectation would be their opinion.
-        share = float(effective_sample_size(base)) / len(base)
-        self.is_kept.fill_(share < _LOWEST_ESS)
-        if not self.is_kept:
-            self.log_ratios.copy_(self.snapshot)
-        is_adaptive = torch.isnan(self.table.floors)
-        self.put(self.state.refresh(is_adaptive, self.goal.relaxation))
-        self.snapshot.copy_(clipped_log_ratios(logps, self.start_logps))
-        self.solve()
-
-    def weigh(self, entries: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Weights of the entries of a batch, after one step of the multipliers.
-
-        Args:
-            entries: ``(R,)`` distinct or repeated entries of the table.
-
-        Returns:
-            ``(R,)`` weights with mean 1 over the reference, and numbers for the log.
-        """
-        groups = torch.unique(self.table.group[entries])
-        part, members = self.table.take(groups)
-        base = part.base(self.log_ratios[members])
-        goal, state = self.goal, self.state
-        rate = 0.0 if goal.updates == "dual" else goal.multiplier_rate
-        values = self._constraint(part, members, base)
-        state, moments = state.advance(
-            values, base, radius=goal.radius, multiplier_rate=rate,
-            temperature_rate=goal.temperature_rate, decay=goal.decay,
-            barrier=goal.barrier if goal.updates == "barrier" else None,
-        )  # fmt: skip
-        self.put(state)
-        state.require_bounded(self.names)
-        log_w = self._log_weights(part, members, base)
-        # How much more than its share an entry counts: importance ratio times weight.
-        sizes = torch.bincount(part.group).double()
-        counts = (log_w + base + torch.log(len(sizes) * sizes)[part.group]).exp()
-        ess = float(effective_sample_size(log_w + base)) / len(base)
-        facts = {
-            "multipliers": state.multipliers.tolist(),
-            "temperatures": state.temperatures.tolist(),
-            "floors": state.floors.tolist(),
-            "values": moments.bound.tolist(),
-            "ess": ess,
-            "is_reference_kept": bool(self.is_kept),
-        }
-        return counts[torch.searchsorted(members, entries)], facts
-
-    def _constraint(self, part: GoalTable, members: Tensor, base: Tensor) -> Tensor:
-        goal, state = self.goal, self.state
-        if goal.is_literal or goal.divergence != "reverse_kl" or goal.radius > 0:
-            w = self._log_weights(part, members, base).exp()
-            return w[:, None] * part.secondary
-        return part.crossfit(state.multipliers, goal.tau, base)
-
-    def _log_weights(self, part: GoalTable, members: Tensor, base: Tensor) -> Tensor:
-        goal, state = self.goal, self.state
-        if goal.updates == "dual":
-            return self.log_w[members]
-        scores = constrained_scores(part.primary, part.secondary, state.multipliers)
-        if goal.is_literal:
-            return literal_log_weights(scores, goal.tau)
-        if goal.radius > 0:
-            return robust_log_weights(
-                part.primary, part.secondary, state.multipliers, state.temperatures, goal.tau,
-                part.group, base,
-            )  # fmt: skip
-        return log_weights(scores, goal.tau, part.group, base)
 
 
 @final
@@ -260,7 +119,14 @@ def train_constrained(
             f"constrained jobs: found {n_processes()} processes, expected one: the multipliers "
             "follow the batches of a single process"
         )
-    goals = [_goal_of(job) for job in jobs]
+    goals = [trainable_goal(job) for job in jobs]
+    if len({(goal.labels, goal.slope, goal.lag) for goal in goals}) > 1:
+        raise InputError("group: found goals with several labels or lags, expected one of each")
+    for job, goal in zip(jobs, goals, strict=True):
+        try:
+            check_goal(goal, inputs.data, settings.seed)
+        except InputError as error:
+            raise type(error)(f"job {job.id}: {error}") from error
     objectives = inputs.data.rewards.objectives.names
     tables = [goal_table(goal, inputs.data, settings.seed) for goal in goals]
     states = [
@@ -268,7 +134,7 @@ def train_constrained(
         for goal, table in zip(goals, tables, strict=True)
     ]
     entry = _rows_of_entries(tables[0], goals[0])
-    row = tables[0].row[np.maximum(entry, 0)]
+    row = tables[0].row[np.where(entry < 0, entry[:, :1], entry)]
     # A pair is one row; of a pool, the batch size counts responses.
     if goals[0].labels in ("pool", "table"):
         size = max(1, settings.batch_size // entry.shape[1])
@@ -278,16 +144,21 @@ def train_constrained(
     steps = settings.n_steps(len(row))
     schedule = batch_schedule(lengths, settings.batch_size, steps * per_step, settings.seed)
     heads = [job.head for job in jobs]
-    policies = HeadedScorer(model, heads, inputs.encoded, row, pad_id, settings.seed)
-    pursuit = Pursuit(policies, states)
-    step_of = _Steps(
-        pursuit, [job.id for job in jobs], inputs, pad_id, settings, folder, per_step, steps
+    policies = HeadedScorer(
+        model, heads, inputs.encoded, row, pad_id, settings.seed, settings.compile
     )
+    pursuit = Pursuit(policies, states)
+    real = inputs.encoded.responses.lengths[row] * (entry >= 0)
+    step_of = _Steps(
+        pursuit, [job.id for job in jobs], inputs, pad_id, settings, folder, per_step, steps,
+        float(np.mean([real[batch].sum() for batch in schedule])),
+    )  # fmt: skip
 
     def build(rows: npt.NDArray[np.int64]) -> Batch:
         return {
             "rows": policies.pack(inputs.encoded, row[rows], pad_id),
-            "entries": torch.from_numpy(entry[rows].ravel()),
+            # An array stays on the CPU, where the weights are made: no wait for a GPU.
+            "entries": entry[rows].ravel(),
         }
 
     with step_of:
@@ -310,11 +181,11 @@ class _Steps:
 
     def __init__(
         self, pursuit: Pursuit, names: Sequence[str], inputs: JobData, pad_id: int,
-        settings: TrainSettings, folder: Path, per_step: int, steps: int,
+        settings: TrainSettings, folder: Path, per_step: int, steps: int, tokens: float,
     ) -> None:  # fmt: skip
         self._pursuit, self._names, self._inputs = pursuit, names, inputs
         self._pad_id, self._settings, self._folder = pad_id, settings, folder
-        self._per_step, self._steps = per_step, steps
+        self._per_step, self._steps, self._tokens = per_step, steps, tokens
         self._file: TextIO | None = None
         self._seen = -1
 
@@ -340,20 +211,26 @@ class _Steps:
         return None if lag is None or lag >= self._steps else lag
 
     def loss(self, model: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Weighted imitation by every policy, a mean over the tokens of the batch."""
+        """Weighted imitation by every policy.
+
+        Divided by the mean number of tokens of a batch: by its own, short responses would count
+        more than long ones of the same prompt, because batches are sorted by length.
+        """
         step = batch["number"] // self._per_step
-        if step != self._seen:
+        is_step = step != self._seen
+        if is_step:
             self._seen = step
             self._between(step)
-        entries = batch["entries"].cpu()
+        entries = torch.from_numpy(batch["entries"])
         is_real = entries >= 0
         weights, metrics = [], {}
         for name, state in zip(self._names, self._states, strict=True):
-            w, facts = state.weigh(entries[is_real])
-            padded = torch.zeros(len(entries), dtype=torch.float64)
-            padded[is_real] = w
-            weights.append(padded)
-            self._log(step, name, facts)
+            w, facts = state.weigh(entries[is_real], is_step)
+            weights.append(
+                torch.zeros(len(entries), dtype=torch.float64).masked_scatter(is_real, w)
+            )
+            if is_step:
+                self._log(step, name, facts)
             for objective, value, multiplier in zip(
                 state.names, facts["values"], facts["multipliers"], strict=True
             ):
@@ -362,8 +239,8 @@ class _Steps:
             metrics[f"{name}/ess"] = torch.tensor(facts["ess"])
         logps = model(batch["rows"])
         u = torch.stack(weights).to(logps.device, logps.dtype)
-        tokens = (batch["rows"].tokens * is_real.to(batch["rows"].tokens.device)).sum()
-        return -(u * logps).sum() / tokens, metrics
+        # The trainer scales a mean by the batch's share of its step; this is a sum.
+        return -(u * logps).sum() / (self._tokens * batch["share"]), metrics
 
     def _between(self, step: int) -> None:
         """Move the references, where it is time to."""
@@ -410,7 +287,12 @@ class _Steps:
         self._file.write(json.dumps({"step": step + 1, "job": name, **facts}) + "\n")
 
 
-def _goal_of(job: TrainingJob) -> ConstrainedGoal:
+def trainable_goal(job: TrainingJob) -> ConstrainedGoal:
+    """The goal of a job, if a language model can be trained for it.
+
+    Raises:
+        InputError: if the job has none, or asks for what only tables can do.
+    """
     if job.goal is None:
         raise InputError(f"job {job.id}: a constrained job needs a goal")
     goal = job.goal
@@ -425,15 +307,6 @@ def _goal_of(job: TrainingJob) -> ConstrainedGoal:
             "expected updates 'dual'"
         )
     return goal
-
-
-def _at_reference(table: GoalTable, goal: ConstrainedGoal) -> Tensor:
-    """``(C,)`` what the reference reaches, by the bound that floors are compared with."""
-    base = table.base()
-    if goal.radius == 0 or goal.is_literal:
-        return (base.exp()[:, None] * table.secondary).sum(0)
-    bounds = [kl_ball_bound(q, base.exp(), goal.radius)[0] for q in table.secondary.T]
-    return torch.stack([torch.as_tensor(b, dtype=torch.float64) for b in bounds])
 
 
 def _rows_of_entries(table: GoalTable, goal: ConstrainedGoal) -> npt.NDArray[np.int64]:

@@ -47,7 +47,7 @@ class ResponseScorer(nn.Module):
         self.is_packed = is_packed
         # In a tuple: these are the model's own parameters, which must not be listed twice.
         backbone = backbone_and_head(model)[0]
-        self._backbone = (compiled_blocks(backbone) if is_packed and is_compiled else backbone,)
+        self.backbone = (compiled_blocks(backbone) if is_packed and is_compiled else backbone,)
 
     def pack(self, data: Encoded, rows: npt.NDArray[np.int64], pad_id: int) -> PackedRows:
         """Rows in the layout that ``forward`` wants; responses keep their order.
@@ -62,7 +62,7 @@ class ResponseScorer(nn.Module):
     def forward(self, rows: PackedRows) -> Tensor:
         """``(B * K,)`` float32 log-probability of each response, nats."""
         if self.is_packed:
-            return response_logps(self.model, rows, self._backbone[0])
+            return response_logps(self.model, rows, self.backbone[0])
         return own_logps(self.model, rows)
 
     @property

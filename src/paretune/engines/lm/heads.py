@@ -73,6 +73,7 @@ class HeadedScorer(nn.Module):
         rows: ``(B, C)`` response numbers of the set, B >= 1.
         pad_id: fills short rows.
         seed: of new adapters.
+        is_compiled: run the backbone's blocks through ``torch.compile``.
 
     Raises:
         InputError: if logits are not the head applied to the backbone's last hidden state, so that
@@ -87,10 +88,12 @@ class HeadedScorer(nn.Module):
         rows: npt.NDArray[np.int64],
         pad_id: int,
         seed: int = 0,
+        is_compiled: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
-        self.is_packed = scorer_for(model, data, rows, pad_id).is_packed
+        found = scorer_for(model, data, rows, pad_id, is_compiled)
+        self.is_packed, self._backbone = found.is_packed, found.backbone
         is_single = len(heads) == 1 and heads[0] is None
         if not (self.is_packed or is_single):
             raise InputError(
@@ -117,9 +120,10 @@ class HeadedScorer(nn.Module):
     def forward(self, rows: PackedRows) -> Tensor:
         """``(K, R)`` float32 log-probability of each of R responses under each policy, nats."""
         if not self.heads:
-            score = response_logps if self.is_packed else own_logps
-            return score(self.model, rows)[None]
-        states = response_states(self.model, rows)
+            if not self.is_packed:
+                return own_logps(self.model, rows)[None]
+            return response_logps(self.model, rows, self._backbone[0])[None]
+        states = response_states(self.model, rows, self._backbone[0])
         return torch.stack([head_logps(head, states, rows) for head in self.heads])
 
     @property
