@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize
 
 from paretune.errors import InfeasibleError, InputError, ShapeError
-from paretune.functional import robust
+from paretune.functional import robust_dual
 from paretune.functional.constrained import constrained_optimum
 from paretune.functional.robust import (
     adversary,
@@ -202,7 +202,7 @@ def test_infeasibility_is_found_without_long_searches(known, monkeypatch):
         calls.append(1)
         return kl_ball_bound(*arguments)
 
-    monkeypatch.setattr(robust, "kl_ball_bound", counted)
+    monkeypatch.setattr(robust_dual, "kl_ball_bound", counted)
     with pytest.raises(InfeasibleError):
         robust_optimum(*known[:3], tensor([0.55]), known[4], 0.15)
     assert len(calls) < 500
