@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/reproduce/mopo.py --out docs/reproduce/mopo.md
 
 Claims that tables decide take about three minutes. Those about language models run on the embedded
-world, take about five minutes a seed on two cores, and are kept in ``--runs``; ``--no-world`` leaves them out.
+world, take about five minutes a seed on two cores, and are kept in ``--runs``; ``--no-world``
+leaves them out.
 """
 
 from __future__ import annotations
