@@ -37,6 +37,8 @@ bench: $(VENV)/.installed-dev ## the speed tables of docs/benchmarks.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_step.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/generate.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/selection.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mopo.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/divergences.py
 
 docs: $(VENV)/.installed-dev ## regenerate docs/cli.md and docs/papers.md
 	$(BIN)/python -m paretune.cli.reference docs
