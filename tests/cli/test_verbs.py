@@ -191,3 +191,19 @@ def test_a_run_that_was_ended_goes_on_and_leaves_no_process(tmp_path, number):
     assert again.returncode == 0, again.stderr
     assert "result: runs/tiny/7-report/report.html" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+def test_a_wish_is_planned_and_misspelt_ones_are_refused(tmp_path):
+    (tmp_path / "run.yaml").write_text(TINY)
+    words = ["run", str(tmp_path / "run.yaml"), "--dry-run"]
+    wish = ["--primary", "helpful", "--at-least", "concise=0.6"]
+    result = CliRunner().invoke(app, [*words, *wish])
+    assert result.exit_code == 0, result.exception
+    assert "tiny-helpful-concise-0.6" in result.output
+    assert "primary-0: constrained" in result.output
+    assert "rewarded_soups" not in result.output
+    for bad in (["--at-least", "concise=0.6"], ["--primary", "helpfull"],
+                ["--primary", "helpful", "--at-least", "concise=2"]):  # fmt: skip
+        found = paretune(*words, *bad)
+        assert found.returncode == 2, found.stderr
+        assert "expected" in found.stderr or "did you mean" in found.stderr

@@ -117,7 +117,8 @@ def _go(
         from paretune.pipeline.wish import with_wish
 
         config = with_wish(config, *wish)
-        folder = folder.parent / config.name
+        # What comes next is asked of the wish's own folder: the file knows nothing of it.
+        path = folder = folder.parent / config.name
     if dry_run:
         from paretune.pipeline.forecast import forecast
 
