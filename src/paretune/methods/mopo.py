@@ -49,7 +49,9 @@ class MOPO(Method):
         tau: strength of the KL penalty, > 0, in preference probability per nat.
         divergence: instead of the reverse KL, with ``primary``: heads mix exactly under that one.
         alpha: of the ``alpha`` divergence, in (0, 1); not read otherwise.
-        radius: of the KL ball of the robust lower bound, >= 0 nats; 0 takes expectations.
+        radius: of the KL ball of the robust lower bound, >= 0 nats; 0 takes expectations. Tables
+            solve for it; a language model follows the adversary by damped steps, which settle for
+            ``tau`` from about .3 only.
         relaxation: factor of adaptive floors, in (0, 1].
         lag: optimizer steps between refreshes of the reference, >= 1; ``None`` = never.
         labels: ``pool``, ``table``, ``pair_soft`` or ``pair_hard``; the last two measure floors
