@@ -254,7 +254,7 @@ def solve_multipliers(
     multipliers, log_w = solve(floors)
     if goal.divergence != "reverse_kl" or len(table.fold_mass) == 1:
         return multipliers, log_w
-    excess, step = torch.zeros_like(floors), None
+    excess, step = torch.zeros_like(floors), torch.full_like(floors, torch.inf)
     for _ in range(_CORRECTIONS):
         confirmed = ball_moments(
             table.crossfit(multipliers, goal.tau, base), base, floors, 0.0
@@ -263,10 +263,10 @@ def solve_multipliers(
         if bool((missing < _AGREEMENT).all()):
             break
         # What was too much once is halved until it fits: as high as these responses allow.
-        step = missing if step is None else torch.minimum(step, missing)
+        step = torch.minimum(step, missing)
         try:
             multipliers, log_w = solve(floors + excess + step)
-            excess, step = excess + step, None
+            excess, step = excess + step, torch.full_like(floors, torch.inf)
         except InfeasibleError:
             step = step / 2
     if bool((missing > _TOLERABLE).any()):
