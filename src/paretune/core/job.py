@@ -169,6 +169,27 @@ class TrainingJob:
         return tuple(dict.fromkeys(jobs))
 
 
+def group_jobs(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
+    """Jobs that are trained as one, in their order: those of a group, every other by itself.
+
+    Raises:
+        ConfigError: if jobs of a group differ in kind, start or source: they share a backbone.
+    """
+    together: dict[tuple[bool, str], list[TrainingJob]] = {}
+    for job in jobs:
+        key = (False, job.id) if job.group is None else (True, job.group)
+        together.setdefault(key, []).append(job)
+    for group in together.values():
+        first = group[0]
+        if any((j.kind, j.start, j.source) != (first.kind, first.start, first.source)
+               for j in group):  # fmt: skip
+            raise ConfigError(
+                f"plan: found group {first.group!r} with jobs of several kinds, starts or sources, "
+                "expected one of each: they share a backbone"
+            )
+    return list(together.values())
+
+
 def order_jobs(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
     """Jobs in waves: every job of a wave needs only jobs of earlier waves.
 

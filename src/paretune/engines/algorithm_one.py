@@ -114,9 +114,9 @@ def algorithm_one(
     records = _Records.of(goal, data, action_of, sides, swap, cells, ref_logps)
     run = _Run.start(goal, cells, records, ref_logps, len(seeds))
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
-    names = cells.names(data.rewards.objectives.names)
+    names = cells.table.names
     if not goal.is_literal:
-        cells.require_floors(names)
+        cells.require_floors()
     window = -(-_BOUND_RECORDS // batch_size) if goal.radius > 0 else 1
     recent: list[Tensor] = []
     for step in range(1, steps + 1):

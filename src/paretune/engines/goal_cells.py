@@ -40,11 +40,7 @@ class GoalCells:
     secondary: Tensor
     is_seen: Tensor
 
-    def names(self, objectives: Sequence[str]) -> list[str]:
-        """``(C,)`` names of the objectives with a floor."""
-        return [objectives[i] for i in self.table.objectives]
-
-    def require_floors(self, names: Sequence[str]) -> None:
+    def require_floors(self) -> None:
         """Refuses floors that no policy on the table keeps; adaptive ones always are.
 
         Raises:
@@ -54,7 +50,8 @@ class GoalCells:
         floors, secondary = self.table.floors[is_fixed], self.secondary[..., is_fixed]
         verdict = check_floors(secondary.numpy(), floors.numpy())
         if not verdict.is_feasible:
-            fixed = [name for name, is_one in zip(names, is_fixed, strict=True) if is_one]
+            each = zip(self.table.names, is_fixed, strict=True)
+            fixed = [name for name, is_one in each if is_one]
             raise InfeasibleError(f"floors: {verdict.explain(fixed)}, on this table", verdict)
 
 

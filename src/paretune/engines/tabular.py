@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from paretune.core.description import identity
-from paretune.core.job import BASE, PairOrder, Pool, Replies, TrainingJob, order_jobs
+from paretune.core.job import BASE, PairOrder, Pool, Replies, TrainingJob, group_jobs, order_jobs
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData, Prompt
 from paretune.core.rewards import Normalizer, RewardMatrix
@@ -90,11 +90,9 @@ class TabularEngine:
             InputError: if a job has no data, or asks for what a table does not define.
             RunError: if a job does not converge.
         """
-        _check_groups(jobs)
         trained = {BASE: self.model.start()}
-        for wave in order_jobs(jobs):
-            for jobs in _together(wave):
-                trained.update(zip((j.id for j in jobs), self._train(jobs, trained), strict=True))
+        for group in group_jobs([job for wave in order_jobs(jobs) for job in wave]):
+            trained.update(zip((j.id for j in group), self._train(group, trained), strict=True))
         del trained[BASE]
         return trained
 
@@ -164,7 +162,7 @@ class TabularEngine:
         data, action_of = self._source(job, trained)
         ref = self.model.ref_logps
         cells = goal_cells(job.goal, data, action_of, ref.shape, self.seed)
-        names = cells.names(data.rewards.objectives.names)
+        names = cells.table.names
         steps = job.settings.get("steps")
         found = constrained_policy(
             job.goal, cells, ref, names, None if steps is None else int(steps)
@@ -300,27 +298,6 @@ class TabularEngine:
         low, high = np.asarray(normalizer.low), np.asarray(normalizer.high)
         unit = (rewards - low) / np.where(high > low, high - low, 1.0)
         return torch.as_tensor(chebyshev(unit, weights))
-
-
-def _together(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
-    """Jobs that are trained as one: those of a group, and every other by itself."""
-    alone = [[job] for job in jobs if job.group is None]
-    groups: dict[str, list[TrainingJob]] = {}
-    for job in jobs:
-        if job.group is not None:
-            groups.setdefault(job.group, []).append(job)
-    return alone + list(groups.values())
-
-
-def _check_groups(jobs: Sequence[TrainingJob]) -> None:
-    for job in jobs:
-        for other in jobs:
-            is_together = job.group is not None and job.group == other.group
-            if is_together and (job.start, job.needs) != (other.start, other.needs):
-                raise InputError(
-                    f"group {job.group!r}: found {job.id!r} from {job.start!r} and {other.id!r} "
-                    f"from {other.start!r}, expected one start and one source for all"
-                )
 
 
 def _joined(data: PreferenceData, more: PreferenceData) -> PreferenceData:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from paretune.core.results import ConstraintResult
 from paretune.evaluation.replies import Constraint, ReplyTable
 from paretune.evaluation.resample import interval, means_over_replies
+from paretune.functional.preference_table import preferred
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,13 +32,13 @@ def preferred_to(
     n_prompts = int(max(replies.prompt_of.max(), reference.prompt_of.max())) + 1
     counts = np.bincount(reference.prompt_of, minlength=n_prompts)
     starts = np.cumsum(counts) - counts
-    out = np.empty(len(replies))
-    for row, prompt in enumerate(replies.prompt_of):
-        there = theirs[starts[prompt] : starts[prompt] + counts[prompt]]
-        gap = replies.rewards[row, column] - there
-        chance = (1 + np.sign(gap)) / 2 if slope is None else 1 / (1 + np.exp(-slope * gap))
-        out[row] = chance.mean()
-    return out
+    # Every (reply, opponent) of a prompt, side by side.
+    many = counts[replies.prompt_of]
+    reply = np.repeat(np.arange(len(replies)), many)
+    opponent = starts[replies.prompt_of][reply] + np.arange(len(reply))
+    opponent -= (np.cumsum(many) - many)[reply]
+    chance = preferred(replies.rewards[reply, column] - theirs[opponent], slope)
+    return np.asarray(np.bincount(reply, chance, len(replies)) / many)
 
 
 def measure_constraints(

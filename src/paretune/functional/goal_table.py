@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from typing import final
@@ -61,6 +62,7 @@ class GoalTable:
         log_count: ``(E,)`` log of how often each entry was given.
         floors: ``(C,)``; NaN where the floor adapts.
         objectives: ``(C,)`` columns of the objectives with a floor.
+        names: ``(C,)`` their names, for messages.
     """
 
     row: Ints
@@ -75,6 +77,7 @@ class GoalTable:
     log_count: Tensor
     floors: Tensor
     objectives: tuple[int, ...]
+    names: tuple[str, ...]
 
     @property
     def n_groups(self) -> int:
@@ -205,6 +208,7 @@ def goal_table(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> Go
         torch.from_numpy(np.log(table.count)),
         torch.from_numpy(floors),
         columns,
+        tuple(data.rewards.objectives.names[column] for column in columns),
     )
 
 
@@ -234,15 +238,6 @@ def solve_multipliers(
     ref = torch.log_softmax(table.dense(base, -torch.inf), dim=-1)
     primary, secondary = table.dense(table.primary, 0.0), table.dense(table.secondary, 0.0)
 
-    if not len(floors):
-        # A floor that everything meets: without one there is nothing to solve for.
-        _, log_w = solve_multipliers(
-            replace(table, secondary=torch.zeros_like(table.primary)[:, None],
-                    fold_mass=table.fold_mass[:1]),
-            goal, torch.full((1,), -1.0, dtype=torch.float64), log_ratios,
-        )  # fmt: skip
-        return floors.double(), log_w
-
     def solve(asked: Tensor) -> tuple[Tensor, Tensor]:
         best = constrained_optimum(
             ref, primary, secondary, asked, goal.tau,
@@ -251,7 +246,10 @@ def solve_multipliers(
         tilted = best.logps - ref
         return best.multipliers, tilted[torch.isfinite(ref)]
 
-    multipliers, log_w = solve(floors)
+    try:
+        multipliers, log_w = solve(floors)
+    except InfeasibleError as error:
+        raise _named(error, table.names) from error
     if goal.divergence != "reverse_kl" or len(table.fold_mass) == 1:
         return multipliers, log_w
     excess, step = torch.zeros_like(floors), torch.full_like(floors, torch.inf)
@@ -275,9 +273,19 @@ def solve_multipliers(
             -float(missing.max()),
         )  # fmt: skip
         raise InfeasibleError(
-            f"floors: {verdict.explain()}, confirmed by held-out opponents", verdict
+            f"floors: {verdict.explain(table.names)}, confirmed by held-out opponents", verdict
         )
     return multipliers, log_w
+
+
+def _named(error: InfeasibleError, names: Sequence[str]) -> InfeasibleError:
+    """The same verdict with the names of the objectives."""
+    told = str(error) if error.verdict is None else error.verdict.explain(names)
+    return InfeasibleError(
+        f"floors: {told}, on the training responses; expected floors that a policy over them can "
+        "keep",
+        error.verdict,
+    )
 
 
 def check_goal(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> int:
@@ -287,24 +295,26 @@ def check_goal(goal: ConstrainedGoal, data: PreferenceData, seed: int = 0) -> in
         InputError: if what its labels need is missing, or its floors cannot be met.
     """
     table = goal_table(goal, data, seed)
+    require_floors(goal, table)
+    return len(np.unique(table.row))
+
+
+def require_floors(goal: ConstrainedGoal, table: GoalTable) -> None:
+    """Refuse floors that no policy on the responses keeps; adaptive ones are always kept.
+
+    Raises:
+        InfeasibleError: telling what can be reached, with names.
+    """
     known = ~torch.isnan(table.floors)
-    n_rows = len(np.unique(table.row))
     if not known.any():
-        return n_rows
-    names = [data.rewards.objectives.names[i] for i in np.array(table.objectives)[known.numpy()]]
+        return
+    names = [name for name, is_one in zip(table.names, known.tolist(), strict=True) if is_one]
     ref = torch.log_softmax(table.dense(table.base(), -torch.inf), dim=-1)
     primary, secondary = table.dense(table.primary, 0.0), table.dense(table.secondary, 0.0)
     try:
         constrained_optimum(ref, primary, secondary[..., known], table.floors[known], goal.tau)
     except InfeasibleError as error:
-        verdict = error.verdict
-        told = str(error) if verdict is None else verdict.explain(names)
-        raise InfeasibleError(
-            f"floors: {told}, on the training responses; expected floors that a policy over them "
-            "can keep",
-            verdict,
-        ) from error
-    return n_rows
+        raise _named(error, names) from error
 
 
 def _preferences(goal: ConstrainedGoal, data: PreferenceData, seed: int) -> PreferenceTable:

@@ -130,7 +130,7 @@ def pool_table(
     opponent = starts[entry] + place
     # An entry is not its own opponent, but its copies are.
     weight = count[opponent] - (opponent == entry)
-    chance = _preferred(rewards[rows[entry]] - rewards[rows[opponent]], slope)
+    chance = preferred(rewards[rows[entry]] - rewards[rows[opponent]], slope)
     # By the opponent: who is held out of a group is held out for all its entries. Dealt in a
     # hashed order, so that the folds of a group are of equal size.
     shuffled = np.lexsort([hash_keys(seed, _OPPONENTS, rows), group])
@@ -229,7 +229,7 @@ def pair_table(
         _require_labels(labels)
         chance = (1 + labels) / 2
     else:
-        chance = _preferred(rewards[first] - rewards[second], slope)
+        chance = preferred(rewards[first] - rewards[second], slope)
         if np.isnan(chance).any():
             raise InputError(
                 "pair labels: found compared responses without a reward, expected every one "
@@ -244,7 +244,18 @@ def pair_table(
     )
 
 
-def _preferred(margins: Floats, slope: float | None) -> Floats:
+def preferred(margins: Floats, slope: float | None = None) -> Floats:
+    r"""How likely a response is preferred to another one, from the difference of their rewards.
+
+    Args:
+        margins: any shape, in reward units; NaN stays NaN.
+        slope: label log-odds per unit of reward, > 0: :math:`\sigma(s\,\Delta r)`; ``None``: 1, 1/2
+            or 0 for a larger, an equal, a smaller reward.
+
+    Example:
+        >>> preferred(np.array([2.0, 0.0, -1.0])).tolist()
+        [1.0, 0.5, 0.0]
+    """
     if slope is None:
         return (1 + np.sign(margins)) / 2
     return np.asarray(1 / (1 + np.exp(-slope * margins)))

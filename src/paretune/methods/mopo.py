@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, final
 
 from paretune.core.constrained import ConstrainedGoal, Divergence, Labels, Updates
@@ -184,25 +184,15 @@ class MOPO(Method):
             floors = floors or (None,) * n_objectives
             return tuple(None if i == primary else floor for i, floor in enumerate(floors))
 
-        return ConstrainedGoal(
+        # What the goal and the method call alike is the same.
+        shared = {f.name for f in fields(ConstrainedGoal)} & {f.name for f in fields(self)}
+        goal = ConstrainedGoal(**{name: getattr(self, name) for name in shared})
+        return replace(
+            goal,
             primary=primary,
             thresholds=without_primary(self.thresholds),
             reward_floors=without_primary(self.reward_floors),
             is_adaptive=not (self.thresholds or self.reward_floors),
-            tau=self.tau,
-            divergence=self.divergence,
-            alpha=self.alpha,
-            radius=self.radius,
-            relaxation=self.relaxation,
-            lag=self.lag,
-            labels=self.labels,
-            slope=self.slope,
-            updates=self.updates,
-            multiplier_rate=self.multiplier_rate,
-            temperature_rate=self.temperature_rate,
-            decay=self.decay,
-            barrier=self.barrier,
-            is_literal=self.is_literal,
         )
 
 

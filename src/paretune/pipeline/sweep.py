@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, final
 
 from paretune.core.description import describe
-from paretune.core.job import BASE, Pool, Replies, TrainingJob, order_jobs
+from paretune.core.job import BASE, Pool, Replies, TrainingJob, group_jobs, order_jobs
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
-from paretune.errors import ConfigError, InputError
+from paretune.errors import InputError
 from paretune.functional.goal_table import check_goal
 from paretune.functional.pairing import comparison_keys
 from paretune.pipeline.config import MethodConfig, RunConfig
@@ -85,7 +85,7 @@ def _plan_method(
     sealed: dict[str, Sealed] = {}
     folders: dict[str, Path] = {}
     tasks: list[Task] = []
-    for together in _groups(jobs):
+    for together in group_jobs([job for wave in order_jobs(jobs) for job in wave]):
         first = together[0]
         needs = [f"{method.name}/{n}" for n in first.needs if n != BASE]
         if isinstance(first.source, Replies):
@@ -119,25 +119,6 @@ def _plan_method(
     return MethodPlan(
         method.name, tuple(tradeoffs), tuple(tasks), tuple(replies), tuple(descriptions)
     )
-
-
-def _groups(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
-    """Jobs in an order that can be run, those of a group together.
-
-    Raises:
-        ConfigError: if the jobs of a group do not start alike.
-    """
-    ordered = [job for wave in order_jobs(jobs) for job in wave]
-    together: dict[str, list[TrainingJob]] = {}
-    for job in ordered:
-        together.setdefault(f"job {job.id}" if job.group is None else job.group, []).append(job)
-    for group in together.values():
-        if len({(job.start, job.source, job.kind) for job in group}) > 1:
-            raise ConfigError(
-                f"plan: found group {group[0].group!r} with jobs of several kinds, starts or "
-                "sources, expected jobs that can share a backbone"
-            )
-    return list(together.values())
 
 
 def in_words(steering: Steering) -> str:

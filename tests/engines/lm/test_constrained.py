@@ -175,7 +175,7 @@ def test_a_reference_that_few_entries_speak_for_is_not_taken() -> None:
     goal = MOPO(tau=0.3).plan(2, ())[0].goal
     assert goal is not None
     table = goal_table(goal, scored(n_prompts=4, n_responses=12))
-    state = ConstraintState(goal, table, ["short"])
+    state = ConstraintState(goal, table)
     state.solve()
     near, far = torch.zeros(48).double(), torch.zeros(48).double()
     near[:24], far[::12] = 0.5, 5.0

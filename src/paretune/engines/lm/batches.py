@@ -8,7 +8,7 @@ response tokens ever reach the language-model head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -132,6 +132,29 @@ def row_lengths(data: Encoded, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.in
         data.prompt_of[rows[:, 0]]
     ] + data.responses.lengths[rows].sum(1)
     return lengths
+
+
+def by_tokens(
+    lengths: npt.NDArray[np.int64], tokens_per_batch: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows from short to long, in batches of a number of padded tokens.
+
+    Args:
+        lengths: ``(Q,)`` tokens of each row.
+        tokens_per_batch: padded tokens a batch may hold; a longer row is a batch of its own.
+
+    Example:
+        >>> [batch.tolist() for batch in by_tokens(np.array([4, 2, 9, 3]), 8)]
+        [[1, 3], [0], [2]]
+    """
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        stop = start + 1
+        while stop < len(order) and lengths[order[stop]] * (stop + 1 - start) <= tokens_per_batch:
+            stop += 1
+        yield order[start:stop]
+        start = stop
 
 
 def batch_schedule(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.job import TrainingJob
-from paretune.engines.lm.batches import batch_schedule, row_lengths
+from paretune.engines.lm.batches import batch_schedule, by_tokens, row_lengths
 from paretune.engines.lm.constraint_state import ConstraintState
 from paretune.engines.lm.forward import autocast
 from paretune.engines.lm.heads import HeadedScorer
@@ -34,8 +34,8 @@ from paretune.engines.lm.trainer import (
     n_processes,
     run_training,
 )
-from paretune.errors import InputError
-from paretune.functional.goal_table import GoalTable, check_goal, goal_table
+from paretune.errors import InfeasibleError, InputError
+from paretune.functional.goal_table import GoalTable, goal_table, require_floors
 
 _PER_ROW = 4
 """Responses of a prompt that share a row, at most: they share its encoding."""
@@ -122,17 +122,15 @@ def train_constrained(
     goals = [trainable_goal(job) for job in jobs]
     if len({(goal.labels, goal.slope, goal.lag) for goal in goals}) > 1:
         raise InputError("group: found goals with several labels or lags, expected one of each")
-    for job, goal in zip(jobs, goals, strict=True):
-        try:
-            check_goal(goal, inputs.data, settings.seed)
-        except InputError as error:
-            raise type(error)(f"job {job.id}: {error}") from error
-    objectives = inputs.data.rewards.objectives.names
     tables = [goal_table(goal, inputs.data, settings.seed) for goal in goals]
-    states = [
-        ConstraintState(goal, table, [objectives[i] for i in table.objectives])
-        for goal, table in zip(goals, tables, strict=True)
-    ]
+    states = []
+    for job, goal, table in zip(jobs, goals, tables, strict=True):
+        states.append(ConstraintState(goal, table))
+        try:
+            # What is solved for needs no other check.
+            states[-1].solve() if goal.updates == "dual" else require_floors(goal, table)
+        except InfeasibleError as error:
+            raise InfeasibleError(f"job {job.id}: {error}", error.verdict) from error
     entry = _rows_of_entries(tables[0], goals[0])
     row = tables[0].row[np.where(entry < 0, entry[:, :1], entry)]
     # A pair is one row; of a pool, the batch size counts responses.
@@ -169,7 +167,7 @@ def train_constrained(
     tokens = int(sum(lengths[batch].sum() for batch in schedule))
     used = len(np.unique(row[np.concatenate(schedule)]))
     floors = {
-        job.id: dict(zip(state.names, state.state.floors.tolist(), strict=True))
+        job.id: dict(zip(state.table.names, state.state.floors.tolist(), strict=True))
         for job, state in zip(jobs, states, strict=True)
     }
     return policies, JobCost(time.process_time() - started, tokens, steps, used, floors)
@@ -190,8 +188,6 @@ class _Steps:
         self._seen = -1
 
     def __enter__(self) -> _Steps:
-        for state in self._states:
-            state.solve()
         self._folder.mkdir(parents=True, exist_ok=True)
         self._file = (self._folder / LOG).open("a", encoding="utf-8")
         return self
@@ -232,7 +228,7 @@ class _Steps:
             if is_step:
                 self._log(step, name, facts)
             for objective, value, multiplier in zip(
-                state.names, facts["values"], facts["multipliers"], strict=True
+                state.table.names, facts["values"], facts["multipliers"], strict=True
             ):
                 metrics[f"{name}/value/{objective}"] = torch.tensor(value)
                 metrics[f"{name}/multiplier/{objective}"] = torch.tensor(multiplier)
@@ -259,23 +255,14 @@ class _Steps:
         """``(E,)`` log-probabilities of all entries under each policy, in float64."""
         encoded, policies = self._inputs.encoded, self._pursuit.policies
         rows = np.unique(self._states[0].table.row)
-        lengths = row_lengths(encoded, rows[:, None])
-        order = rows[np.argsort(lengths, kind="stable")]
-        longest = np.sort(lengths)
         device = next(policies.parameters()).device
         found = torch.full((policies.n_policies, len(encoded.responses)), torch.nan).double()
         was_training = policies.training
         policies.eval()
-        start = 0
-        while start < len(order):
-            stop = start + 1
-            while stop < len(order) and longest[stop] * (stop + 1 - start) <= _TOKENS:
-                stop += 1
-            some = order[start:stop]
-            packed = policies.pack(encoded, some[:, None], self._pad_id).to(device)
+        for batch in by_tokens(row_lengths(encoded, rows[:, None]), _TOKENS):
+            packed = policies.pack(encoded, rows[batch][:, None], self._pad_id).to(device)
             with autocast(device, arithmetic(self._settings, device)):
-                found[:, torch.from_numpy(some)] = policies(packed).double().cpu()
-            start = stop
+                found[:, torch.from_numpy(rows[batch])] = policies(packed).double().cpu()
         policies.train(was_training)
         return [
             logps[torch.from_numpy(state.table.row)]

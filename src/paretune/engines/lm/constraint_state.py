@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -33,12 +32,11 @@ class ConstraintState(nn.Module):
     Args:
         goal: of the policy.
         table: its labels.
-        names: of the objectives with a floor.
     """
 
-    def __init__(self, goal: ConstrainedGoal, table: GoalTable, names: Sequence[str]) -> None:
+    def __init__(self, goal: ConstrainedGoal, table: GoalTable) -> None:
         super().__init__()
-        self.goal, self.table, self.names = goal, table, tuple(names)
+        self.goal, self.table = goal, table
         start = MultiplierState.start(table.floors, _at_reference(table, goal), goal.relaxation)
         self._fields = tuple(start.to_arrays())
         for name in self._fields:
@@ -124,7 +122,7 @@ class ConstraintState(nn.Module):
         if is_step:
             self.put(state)
             if goal.updates != "dual":  # solved for, they are as large as the floors need
-                state.require_bounded(self.names)
+                state.require_bounded(self.table.names)
         log_w = self._log_weights(part, members, base)
         # What a group gives an entry, times the mean size of groups.
         scale = len(groups) * len(self.table.row) / self.table.n_groups
@@ -167,5 +165,4 @@ def _at_reference(table: GoalTable, goal: ConstrainedGoal) -> Tensor:
     base = table.base()
     if goal.radius == 0 or goal.is_literal or not len(table.objectives):
         return (base.exp()[:, None] * table.secondary).sum(0)
-    bounds = [kl_ball_bound(q, base.exp(), goal.radius)[0] for q in table.secondary.T]
-    return torch.stack([torch.as_tensor(b, dtype=torch.float64) for b in bounds])
+    return kl_ball_bound(table.secondary.T, base.exp(), goal.radius)[0]

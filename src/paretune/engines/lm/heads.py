@@ -16,13 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from paretune.core.job import Head
-from paretune.engines.lm.batches import PackedRows, pack_rows
+from paretune.engines.lm.batches import PackedRows
 from paretune.engines.lm.encode import Encoded
 from paretune.engines.lm.forward import (
     backbone_and_head,
     head_logps,
-    own_logps,
-    response_logps,
     response_states,
     scorer_for,
 )
@@ -91,11 +89,9 @@ class HeadedScorer(nn.Module):
         is_compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.model = model
-        found = scorer_for(model, data, rows, pad_id, is_compiled)
-        self.is_packed, self._backbone = found.is_packed, found.backbone
+        self.scorer = scorer_for(model, data, rows, pad_id, is_compiled)
         is_single = len(heads) == 1 and heads[0] is None
-        if not (self.is_packed or is_single):
+        if not (self.scorer.is_packed or is_single):
             raise InputError(
                 f"heads: found {type(model).__name__}, whose logits are not one layer applied to "
                 "its last hidden state; expected an architecture whose heads can share a backbone"
@@ -109,27 +105,31 @@ class HeadedScorer(nn.Module):
             shared.requires_grad_(False)
 
     @property
+    def model(self) -> Any:
+        """The model, with the backbone that the policies share."""
+        return self.scorer.model
+
+    @property
     def n_policies(self) -> int:
         """K."""
         return max(1, len(self.heads))
 
     def pack(self, data: Encoded, rows: npt.NDArray[np.int64], pad_id: int) -> PackedRows:
         """Rows in the layout that ``forward`` wants; responses keep their order."""
-        return pack_rows(data, rows if self.is_packed else rows.reshape(-1, 1), pad_id)
+        return self.scorer.pack(data, rows, pad_id)
 
     def forward(self, rows: PackedRows) -> Tensor:
         """``(K, R)`` float32 log-probability of each of R responses under each policy, nats."""
         if not self.heads:
-            if not self.is_packed:
-                return own_logps(self.model, rows)[None]
-            return response_logps(self.model, rows, self._backbone[0])[None]
-        states = response_states(self.model, rows, self._backbone[0])
+            alone: Tensor = self.scorer(rows)
+            return alone[None]
+        states = response_states(self.model, rows, self.scorer.backbone[0])
         return torch.stack([head_logps(head, states, rows) for head in self.heads])
 
     @property
     def quantization_method(self) -> Any:
         """Passed on: the trainer must not move a 4-bit model."""
-        return getattr(self.model, "quantization_method", None)
+        return self.scorer.quantization_method
 
     def save(self, tokenizer: Any, folders: Sequence[Path]) -> None:
         """Write every policy by itself, in PEFT / Hugging Face file names.

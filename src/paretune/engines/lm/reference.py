@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from paretune.engines.lm.batches import by_tokens, row_lengths
 from paretune.engines.lm.encode import Encoded
 from paretune.engines.lm.forward import scorer_for
 
@@ -37,18 +38,11 @@ def reference_logps(
     if not len(responses):
         return out
     scorer = scorer_for(model, encoded, responses[:, None], pad_id)
-    lengths = encoded.prompts.lengths[encoded.prompt_of] + encoded.responses.lengths
-    order = responses[np.argsort(lengths[responses], kind="stable")]
     was_training = model.training
     model.eval()
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and lengths[order[stop]] * (stop + 1 - start) <= tokens_per_batch:
-            stop += 1
-        batch = order[start:stop]
-        rows = scorer.pack(encoded, batch[:, None], pad_id).to(device)
-        out[batch] = scorer(rows).double().cpu().numpy()
-        start = stop
+    for batch in by_tokens(row_lengths(encoded, responses[:, None]), tokens_per_batch):
+        some = responses[batch]
+        rows = scorer.pack(encoded, some[:, None], pad_id).to(device)
+        out[some] = scorer(rows).double().cpu().numpy()
     model.train(was_training)
     return out
