@@ -113,6 +113,8 @@ class PreferenceData:
         multiplicity: ``(P,)`` how often each comparison counts, > 0; ``None`` = once. Exact
             tables use it to hold expectations.
         counts: ``(N,)`` int64 how often each response was given, >= 1; ``None`` = once.
+        weights: ``(P, M)`` trade-off of the user who is behind each comparison, rows on the
+            simplex; ``None`` = nobody's, the job's own counts.
 
     Raises:
         ShapeError: if the columns do not fit together.
@@ -127,6 +129,7 @@ class PreferenceData:
     labels: npt.NDArray[np.float64]
     multiplicity: npt.NDArray[np.float64] | None = None
     counts: npt.NDArray[np.int64] | None = None
+    weights: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         n, p, m = len(self.texts), len(self.first), len(self.rewards.objectives)
@@ -140,6 +143,8 @@ class PreferenceData:
             expected["multiplicity"] = (self.multiplicity.shape, (p,))
         if self.counts is not None:
             expected["counts"] = (self.counts.shape, (n,))
+        if self.weights is not None:
+            expected["weights"] = (self.weights.shape, (p, m))
         for name, (found, wanted) in expected.items():
             if found != wanted:
                 raise ShapeError(f"{name}: found shape {found}, expected {wanted}")
@@ -160,15 +165,23 @@ class PreferenceData:
         return self.rewards.values[self.first] - self.rewards.values[self.second]
 
     def with_rewards(self, rewards: RewardMatrix) -> PreferenceData:
-        """The same rows with other rewards; labels of other objectives are dropped."""
+        """The same rows with other rewards; labels of other objectives are dropped.
+
+        Raises:
+            ShapeError: if comparisons have users' weights and the objectives change.
+        """
         old, new = self.rewards.objectives, rewards.objectives
+        if self.weights is not None and old.names != new.names:
+            raise ShapeError(
+                f"weights: found objectives {list(new)}, expected {list(old)}: users weigh these"
+            )
         labels = np.full((self.n_comparisons, len(new)), np.nan)
         for column, name in enumerate(new):
             if name in old.names:
                 labels[:, column] = self.labels[:, old.index(name)]
         return PreferenceData(
             self.prompts, self.texts, self.prompt_of, rewards,
-            self.first, self.second, labels, self.multiplicity, self.counts,
+            self.first, self.second, labels, self.multiplicity, self.counts, self.weights,
         )  # fmt: skip
 
     @classmethod

@@ -30,6 +30,8 @@ class PairBatch:
         rejected_tokens: ``(B,)``.
         labels: ``(B, M)`` in [-1, 1], positive = the chosen response is better on that
             objective, NaN = not labelled.
+        weights: ``(B, M)`` trade-off of each pair's user, rows on the simplex; ``None`` = the
+            loss brings its own.
     """
 
     chosen: Tensor
@@ -39,6 +41,7 @@ class PairBatch:
     chosen_tokens: Tensor
     rejected_tokens: Tensor
     labels: Tensor
+    weights: Tensor | None = None
 
     @property
     def log_ratio_margin(self) -> Tensor:
