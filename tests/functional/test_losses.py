@@ -1,6 +1,7 @@
 """Pairwise losses worked out by hand."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -36,6 +37,12 @@ def batch_of(margins, labels=None, chosen_tokens=1, rejected_tokens=1):
         rejected_tokens=torch.full((n,), float(rejected_tokens)),
         labels=torch.ones(n, 2) if labels is None else torch.tensor(labels),
     )
+
+
+def columns(batch):
+    """What every loss reads: the weights of users are not given."""
+    assert batch.weights is None
+    return list(vars(batch).values())[:-1]
 
 
 def random_batch():
@@ -126,14 +133,14 @@ def test_missing_labels_leave_clean_gradients():
 
 def test_agreeing_labels_make_weighted_dpo_plain_dpo():
     batch = random_batch()
-    agreeing = PairBatch(*list(vars(batch).values())[:-1], torch.ones(6, 2))
+    agreeing = replace(batch, labels=torch.ones(6, 2))
     weighted = weighted_dpo_loss(agreeing, beta=0.2, weights=(0.3, 0.7))
     assert weighted.tolist() == pytest.approx(dpo_loss(agreeing, beta=0.2).tolist())
 
 
 def test_permuting_objectives_with_their_weights_changes_nothing():
     batch = random_batch()
-    turned = PairBatch(*list(vars(batch).values())[:-1], batch.labels.flip(1))
+    turned = replace(batch, labels=batch.labels.flip(1))
     one = weighted_dpo_loss(batch, beta=0.2, weights=(0.3, 0.7))
     assert weighted_dpo_loss(turned, beta=0.2, weights=(0.7, 0.3)).tolist() == pytest.approx(
         one.tolist()
@@ -143,26 +150,25 @@ def test_permuting_objectives_with_their_weights_changes_nothing():
 @pytest.mark.parametrize("loss", EVERY_LOSS)
 def test_one_loss_a_pair_and_inputs_untouched(loss):
     batch = random_batch()
-    before = [tensor.clone() for tensor in vars(batch).values()]
+    before = [tensor.clone() for tensor in columns(batch)]
     losses = loss(batch)
     assert losses.shape == (6,)
     assert (losses >= 0).all()
-    for tensor, copy in zip(vars(batch).values(), before, strict=True):
+    for tensor, copy in zip(columns(batch), before, strict=True):
         assert torch.equal(tensor, copy)
 
 
 @pytest.mark.parametrize("loss", EVERY_LOSS)
 def test_pairs_do_not_see_each_other(loss):
     batch = random_batch()
-    halves = [PairBatch(*(t[s] for t in vars(batch).values())) for s in (slice(2), slice(2, 6))]
+    halves = [PairBatch(*(c[s] for c in columns(batch))) for s in (slice(2), slice(2, 6))]
     joined = torch.cat([loss(half) for half in halves])
     assert joined.tolist() == pytest.approx(loss(batch).tolist())
 
 
 @pytest.mark.parametrize("loss", EVERY_LOSS)
 def test_double_precision_is_kept(loss):
-    columns = vars(random_batch()).values()
-    batch = PairBatch(*(c if c is None else c.double() for c in columns))
+    batch = PairBatch(*(c.double() for c in columns(random_batch())))
     assert loss(batch).dtype == torch.float64
 
 

@@ -17,7 +17,7 @@ from typing import Any, TextIO, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.job import TrainingJob
@@ -26,6 +26,7 @@ from paretune.engines.lm.constraint_state import ConstraintState
 from paretune.engines.lm.forward import autocast
 from paretune.engines.lm.heads import HeadedScorer
 from paretune.engines.lm.job_data import JobCost, JobData
+from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import (
     Batch,
@@ -44,57 +45,6 @@ _TOKENS = 8192
 """Padded tokens of a batch when all rows are scored."""
 
 LOG = "multipliers.jsonl"
-
-
-@final
-class Pursuit(nn.Module):
-    """What trains: policies, and the state of the constraints of each.
-
-    Args:
-        policies: K of them.
-        states: one a policy.
-    """
-
-    def __init__(self, policies: HeadedScorer, states: Sequence[ConstraintState]) -> None:
-        super().__init__()
-        self.policies = policies
-        self.states = nn.ModuleList(states)
-        self.register_state_dict_post_hook(_drop_shared)
-        self.register_load_state_dict_pre_hook(_restore_shared)
-
-    def forward(self, rows: Any) -> Tensor:
-        """``(K, R)`` log-probabilities; see :meth:`HeadedScorer.forward`."""
-        logps: Tensor = self.policies(rows)
-        return logps
-
-    @property
-    def quantization_method(self) -> Any:
-        """Passed on: the trainer must not move a 4-bit model."""
-        return self.policies.quantization_method
-
-
-def _drop_shared(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
-    """Name tensors that share memory once: the file format of checkpoints allows no second name."""
-    for name in _second_names(module):
-        state.pop(prefix + name, None)
-
-
-def _restore_shared(module: nn.Module, state: dict[str, Any], prefix: str, *rest: object) -> None:
-    """Give tensors that share memory all their names again."""
-    for name, first in _second_names(module).items():
-        if prefix + first in state:
-            state.setdefault(prefix + name, state[prefix + first])
-
-
-def _second_names(module: nn.Module) -> dict[str, str]:
-    """Further names of parameters to their first one."""
-    first: dict[int, str] = {}
-    found: dict[str, str] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        if id(parameter) in first:
-            found[name] = first[id(parameter)]
-        first.setdefault(id(parameter), name)
-    return found
 
 
 def train_constrained(
@@ -145,7 +95,7 @@ def train_constrained(
     policies = HeadedScorer(
         model, heads, inputs.encoded, row, pad_id, settings.seed, settings.compile
     )
-    pursuit = Pursuit(policies, states)
+    pursuit = Resumable(policies, states)
     real = inputs.encoded.responses.lengths[row] * (entry >= 0)
     step_of = _Steps(
         pursuit, [job.id for job in jobs], inputs, pad_id, settings, folder, per_step, steps,
@@ -178,7 +128,7 @@ class _Steps:
     """The loss of a step, with what happens between steps: refreshes and the log."""
 
     def __init__(
-        self, pursuit: Pursuit, names: Sequence[str], inputs: JobData, pad_id: int,
+        self, pursuit: Resumable, names: Sequence[str], inputs: JobData, pad_id: int,
         settings: TrainSettings, folder: Path, per_step: int, steps: int, tokens: float,
     ) -> None:  # fmt: skip
         self._pursuit, self._names, self._inputs = pursuit, names, inputs
