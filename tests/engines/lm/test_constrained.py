@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from paretune.core.record import Comparison, PreferenceData, Record, Response
+from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.constrained import LOG, train_constrained
 from paretune.engines.lm.constraint_state import ConstraintState
 from paretune.engines.lm.jobs import train_jobs
@@ -194,10 +195,22 @@ def test_a_reference_that_few_entries_speak_for_is_not_taken() -> None:
 ])  # fmt: skip
 def test_a_resumed_run_repeats_an_uninterrupted_one(lab: Any, tmp_path: Path, method: MOPO) -> None:
     data = scored()
-    whole, log = train(lab, method, data, tmp_path / "whole", checkpoint_steps=7)
-    checkpoint = tmp_path / "whole" / "checkpoint-7"
-    rest, later = train(lab, method, data, tmp_path / "rest", resume=checkpoint)
-    assert later == [line for line in log if line["step"] > 7]
+    whole, log = train(lab, method, data, tmp_path / "whole")
+    checkpoints = Checkpoints(tmp_path / "checkpoints", steps=7)
+
+    def die(step: int, steps: int, numbers: Any) -> None:
+        if step == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(lab, method, data, tmp_path / "first", progress=die, checkpoints=checkpoints)
+    steps = []
+    rest, again = train(
+        lab, method, data, tmp_path / "rest", checkpoints=checkpoints,
+        progress=lambda step, *_: steps.append(step),
+    )  # fmt: skip
+    assert min(steps) == 8, "the checkpoint was not gone on from"
+    assert again == log
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, rest.state_dict()[name]), name
 

@@ -8,6 +8,7 @@ saves the module saves the state of the constraints with it.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from torch import Tensor
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.job import TrainingJob
 from paretune.engines.lm.batches import batch_schedule, by_tokens, row_lengths
+from paretune.engines.lm.checkpoints import Checkpoints, checkpoint_step, write_whole
 from paretune.engines.lm.constraint_state import ConstraintState
 from paretune.engines.lm.forward import autocast
 from paretune.engines.lm.heads import HeadedScorer
@@ -55,13 +57,12 @@ def train_constrained(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
-    checkpoint_steps: int = 0,
-    resume: Path | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[HeadedScorer, JobCost]:
     """Train constrained jobs in place; see :func:`paretune.engines.lm.jobs.train_jobs`.
 
-    ``checkpoint_steps`` and ``resume`` are those of :func:`run_training`: a checkpoint holds the
-    state of the constraints, so that a resumed run repeats an uninterrupted one bit for bit.
+    A checkpoint holds the state of the constraints, so that a resumed run repeats an uninterrupted
+    one bit for bit.
     """
     started = time.process_time()
     if n_processes() > 1:
@@ -98,7 +99,8 @@ def train_constrained(
     pursuit = Resumable(policies, states)
     real = inputs.encoded.responses.lengths[row] * (entry >= 0)
     step_of = _Steps(
-        pursuit, [job.id for job in jobs], inputs, pad_id, settings, folder, per_step, steps,
+        pursuit, [job.id for job in jobs], inputs, pad_id, settings,
+        _log_of(folder, checkpoints), per_step, steps,
         float(np.mean([real[batch].sum() for batch in schedule])),
     )  # fmt: skip
 
@@ -112,8 +114,10 @@ def train_constrained(
     with step_of:
         run_training(
             pursuit, schedule, build, step_of.loss, settings,
-            folder=folder, progress=progress, checkpoint_steps=checkpoint_steps, resume=resume,
+            folder=folder, progress=progress, checkpoints=checkpoints,
         )  # fmt: skip
+    if checkpoints is not None:
+        shutil.copy(checkpoints.folder / LOG, folder / LOG)
     tokens = int(sum(lengths[batch].sum() for batch in schedule))
     used = len(np.unique(row[np.concatenate(schedule)]))
     floors = {
@@ -123,23 +127,38 @@ def train_constrained(
     return policies, JobCost(time.process_time() - started, tokens, steps, used, floors)
 
 
+def _log_of(folder: Path, checkpoints: Checkpoints | None) -> Path:
+    """The log of multipliers: with checkpoints it lies beside them, cut where the newest ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if checkpoints is None:
+        return folder / LOG
+    log = checkpoints.folder / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    newest = checkpoints.newest()
+    step = 0 if newest is None else checkpoint_step(newest)
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+    # A kill may have torn the last line; steps are in order, so the first later one ends the rest.
+    kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
+    write_whole(log, "".join(kept).encode())
+    return log
+
+
 @final
 class _Steps:
     """The loss of a step, with what happens between steps: refreshes and the log."""
 
     def __init__(
         self, pursuit: Resumable, names: Sequence[str], inputs: JobData, pad_id: int,
-        settings: TrainSettings, folder: Path, per_step: int, steps: int, tokens: float,
+        settings: TrainSettings, log: Path, per_step: int, steps: int, tokens: float,
     ) -> None:  # fmt: skip
         self._pursuit, self._names, self._inputs = pursuit, names, inputs
-        self._pad_id, self._settings, self._folder = pad_id, settings, folder
+        self._pad_id, self._settings, self._path = pad_id, settings, log
         self._per_step, self._steps, self._tokens = per_step, steps, tokens
         self._file: TextIO | None = None
         self._seen = -1
 
     def __enter__(self) -> _Steps:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = (self._folder / LOG).open("a", encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8")
         return self
 
     def __exit__(self, *problem: object) -> None:

@@ -22,8 +22,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from paretune.engines.lm.checkpoints import Checkpoints, SealCallback
 from paretune.engines.lm.forward import autocast, fast_dtype
 from paretune.engines.lm.settings import TrainSettings
+from paretune.engines.lm.validation import BestCallback, Validation
 from paretune.errors import RunError
 
 Batch = dict[str, Any]
@@ -196,8 +198,8 @@ def run_training(
     sizes: npt.NDArray[np.float64] | None = None,
     log_steps: int = 0,
     progress: Progress | None = None,
-    checkpoint_steps: int = 0,
-    resume: Path | None = None,
+    checkpoints: Checkpoints | None = None,
+    validation: Validation | None = None,
 ) -> None:
     """Train ``model`` in place, one optimizer step for every ``accumulate`` batches a process.
 
@@ -207,12 +209,13 @@ def run_training(
         build: rows to a batch, called in order.
         batch_loss: loss and metrics of a batch.
         settings: of the optimization.
-        folder: for the library's own files; nothing is saved there by default.
+        folder: for the library's own files.
         sizes: ``(Q,)`` how much each row counts in the mean loss; default 1.
         log_steps: steps between log lines; 0 = about twenty lines in all.
         progress: receives every log line.
-        checkpoint_steps: steps between checkpoints in ``folder``; 0 = none.
-        resume: a checkpoint to go on from: parameters, buffers, optimizer and schedule.
+        checkpoints: made on the way: parameters, buffers, optimizer, schedule, randomness. The
+            newest whole one is gone on from, bit for bit as if nothing had happened.
+        validation: measured on the way; the best parameters are the result.
 
     Raises:
         RunError: at the first non-finite loss or gradient norm.
@@ -221,8 +224,9 @@ def run_training(
     steps = -(-len(schedule) // per_step)
     if sizes is None:
         sizes = np.ones(1 + max(int(rows.max()) for rows in schedule))
+    by_step = checkpoints.steps if checkpoints else 0
     args = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(checkpoints.folder if checkpoints else folder),
         # Train where the model is; the library would move it to an Apple GPU unasked.
         use_cpu=next(model.parameters()).device.type == "cpu",
         max_steps=steps,
@@ -237,8 +241,10 @@ def run_training(
         max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch_fused",
         seed=settings.seed,
-        save_strategy="steps" if checkpoint_steps else "no",
-        save_steps=max(1, checkpoint_steps),
+        save_strategy="steps" if by_step else "no",
+        save_steps=max(1, by_step),
+        # The one before stays until the newer one is sealed.
+        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
         # A filter would print the mean of earlier losses in place of NaN.
@@ -264,8 +270,16 @@ def run_training(
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(WatchCallback(trainer, progress))
+    if checkpoints is not None:
+        trainer.add_callback(SealCallback(checkpoints, n_processes()))
+    best = None if validation is None else BestCallback(validation, model, progress)
+    if best is not None:
+        trainer.add_callback(best)
+    resume = checkpoints.newest() if checkpoints else None
     with flush_denormals():
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    if best is not None:
+        best.restore()
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
         raise RunError(
             f"training diverged: a parameter is not finite after step {steps}; expected finite "
