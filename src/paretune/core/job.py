@@ -8,6 +8,8 @@ experts merged or mixed               one job an objective; ``Method.steer`` com
 one conditioned policy                one job with ``condition`` set
 several policies on one backbone      jobs with the same ``group``, each with its ``head``
 one objective, the others floored     ``kind="constrained"`` with a ``goal``
+losses of a whole step combined       ``step_loss`` in place of ``loss``
+prompts that show a user's pairs      ``source=Shown(...)``
 rounds on replies of earlier jobs     ``source=Replies(...)``, ``start=<earlier job>``
 ====================================  ==================================================
 """
@@ -23,7 +25,9 @@ import numpy.typing as npt
 
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.record import PreferenceData
+from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
+from paretune.core.user import Utility
 from paretune.errors import ConfigError
 
 BASE = "base"
@@ -107,6 +111,28 @@ class Replies:
 
 @final
 @dataclass(frozen=True)
+class Shown:
+    """The run's own comparisons, each asked by a user whose other pairs the prompt shows.
+
+    Args:
+        prompts: how pairs are shown.
+        users: how many are drawn for training, >= 1; a tenth as many for validation.
+        pairs_per_user: comparisons each of them is asked, >= 1.
+        epochs: visits of every comparison, each with shots of its own, >= 1.
+        utility: how users rate.
+        reference: id of the job whose policy is the reference, with the same prompts.
+    """
+
+    prompts: FewShot
+    users: int = 400
+    pairs_per_user: int = 8
+    epochs: int = 1
+    utility: Utility = "linear"
+    reference: str = BASE
+
+
+@final
+@dataclass(frozen=True)
 class Head:
     """What the policies of a group do not share.
 
@@ -135,6 +161,8 @@ class TrainingJob:
             ``pairwise``; ``None`` for ``constrained``, which reads them off the goal's labels.
         loss: for ``pairwise``: function of a ``PairBatch`` that returns one loss a pair, usually
             a ``functools.partial`` of one in ``functional/losses.py``; ``None`` otherwise.
+        step_loss: for ``pairwise``, in place of ``loss``: a ``ScalarizedLoss``, which combines the
+            losses of all pairs of a step at once.
         goal: for ``constrained``: what is maximized, and under which floors.
         source: where the rows come from.
         start: id of the job whose parameters are the start; :data:`BASE` for the reference.
@@ -152,8 +180,9 @@ class TrainingJob:
     tradeoff: TradeOff
     rows: RowRule | PairRule | None = None
     loss: Callable[[Any], Any] | None = None
+    step_loss: Any = None
     goal: ConstrainedGoal | None = None
-    source: Offline | Replies = Offline()
+    source: Offline | Replies | Shown = Offline()
     start: str = BASE
     settings: Mapping[str, float | int | str] = field(default_factory=dict)
     group: str | None = None
@@ -164,6 +193,8 @@ class TrainingJob:
     def needs(self) -> tuple[str, ...]:
         """Ids of the jobs that must be finished before this one, in a fixed order."""
         jobs = list(self.source.of) if isinstance(self.source, Replies) else []
+        if isinstance(self.source, Shown) and self.source.reference != BASE:
+            jobs.append(self.source.reference)
         if self.start != BASE:
             jobs.append(self.start)
         return tuple(dict.fromkeys(jobs))
