@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -18,8 +19,9 @@ class StepLosses:
     Args:
         losses: ``(B, M)`` loss of each pair on each objective, smaller is better; what stands
             where nothing is labelled is not read.
-        weights: ``(B, M)`` trade-off of each pair, rows on the simplex over the labelled
-            objectives; a row of zeros has no labelled objective that weighs anything.
+        weights: ``(B, M)`` trade-off of each pair's user, rows on the simplex over all objectives,
+            labelled or not: a scalarizer over pairs renormalizes them, one over mean losses does
+            not, because a mean does not shrink when labels are missing.
         is_labelled: ``(B, M)`` bool.
         ideal: ``(B, M)`` the smallest loss worth aiming at, no gradient.
         counts: ``(B,)`` how much each pair counts in a mean, > 0.
@@ -38,9 +40,9 @@ class Scalarized:
     """What a scalarizer made of a step.
 
     Args:
-        loss: scalar, differentiable with respect to the losses.
-        objective_weights: ``(M,)`` derivative of ``loss`` with respect to the mean loss of each
-            objective, detached: how much each objective drives the step.
+        loss: scalar, differentiable once with respect to the losses.
+        objective_weights: ``(M,)`` what ``loss`` gains when every loss of an objective grows by
+            one, detached: how much each objective drives the step.
     """
 
     loss: Tensor
@@ -54,11 +56,19 @@ class Scalarizer(ABC):
     keeps, saves with checkpoints, and hands back.
     """
 
-    is_separable: ClassVar[bool] = False
-    """Whether the loss is a mean over pairs: then batches of a step need not know each other."""
-
     needs_gradients: ClassVar[bool] = False
-    """Whether :meth:`combine` is asked for the weights, with the gradients of the objectives."""
+    """Whether :meth:`combine` is asked for the weights, with the gradients of the objectives; the
+    state of the call is then what it returned."""
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether the loss is a mean over pairs: batches of a step need not know each other."""
+        return False
+
+    @property
+    def takes_losses(self) -> bool:
+        """Whether smaller inputs are better; a scalarizer of utilities says no."""
+        return True
 
     @abstractmethod
     def __call__(self, step: StepLosses, state: Tensor) -> Scalarized:
@@ -77,6 +87,26 @@ class Scalarizer(ABC):
 
         Args:
             gramian: ``(M, M)`` float64, inner products of the gradients of the mean losses.
-            weights: ``(M,)`` trade-off.
+            weights: ``(M,)`` trade-off, 0 where an objective has no mean loss.
         """
         raise NotImplementedError
+
+
+def scalarized(value: Callable[[Tensor], Tensor], step: StepLosses) -> Scalarized:
+    r"""Value of a function of the losses, its gradient and the weights of the objectives.
+
+    The function is called once, on a copy of the losses; the result is
+    :math:`f(L_0) + \langle\nabla f(L_0), L - L_0\rangle` at :math:`L = L_0`, which has the value
+    and the gradient of :math:`f`, also where gradients are switched off.
+
+    Args:
+        value: maps ``(B, M)`` losses to a scalar; cells that are not labelled reach it as 0.
+        step: the losses.
+    """
+    losses = torch.where(step.is_labelled, step.losses, torch.zeros_like(step.losses))
+    with torch.enable_grad():
+        leaf = losses.detach().requires_grad_()
+        loss = value(leaf)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+    moved = (gradient * (losses - losses.detach())).sum()
+    return Scalarized(loss.detach() + moved, gradient.sum(0))
