@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from paretune.pipeline.rewards import Role, read_normalizer, scorers
 from paretune.pipeline.worlds import world_of
 from paretune.scoring.score import score_responses
 from paretune.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from paretune.engines.lm.checkpoints import Checkpoints
 
 Progress = Callable[[int, int], None]
 REPLIES = "replies.jsonl"
@@ -116,8 +119,17 @@ class TrainTask:
             return {self.jobs[0].id: self.sealed.path}
         return {job.id: self.sealed.path / job.id for job in self.jobs}
 
+    @property
+    def _checkpoints(self) -> Checkpoints | None:
+        """Beside the folder it makes, and of these very inputs: no other job goes on from them."""
+        from paretune.engines.lm.checkpoints import Checkpoints
+
+        minutes, path = self.settings.checkpoint_minutes, self.sealed.path
+        name = f".{path.name}.checkpoints-{self.sealed.identity[:16]}"
+        return Checkpoints(path.with_name(name), minutes) if minutes else None
+
     def perform(self, place: Place, progress: Progress) -> None:
-        """Train and save the policies."""
+        """Train and save the policies, going on from where a killed run stopped."""
         from paretune.engines.lm.jobs import train_jobs
         from paretune.engines.lm.models import load_tokenizer
 
@@ -137,8 +149,9 @@ class TrainTask:
                 progress(step, steps)
 
             save, cost = train_jobs(
-                self.jobs, inputs, model, here.encoder.pad_id, settings, folder, watch
-            )
+                self.jobs, inputs, model, here.encoder.pad_id, settings, folder, watch,
+                self._checkpoints,
+            )  # fmt: skip
             staged = [folder / path.relative_to(self.sealed.path) for path in self.folders.values()]
             save(load_tokenizer(place.base), staged)
             facts.update(
@@ -146,6 +159,8 @@ class TrainTask:
                 rows=cost.rows, last_loss=losses[-1] if losses else None,
                 **({"floors": cost.floors} if cost.floors else {}),
             )  # fmt: skip
+        if self._checkpoints is not None:
+            self._checkpoints.clear()
 
 
 @final

@@ -23,11 +23,15 @@ class JobData:
         encoded: their token ids, row for row.
         ref_logps: ``(N,)`` log-probability of each response under the reference policy, nats;
             NaN where it was not needed.
+        validation: pairs that the job is validated on, never trained on.
+        visits: epochs that ``data`` holds already, so that it is gone through once; 0 = none.
     """
 
     data: PreferenceData
     encoded: Encoded
     ref_logps: npt.NDArray[np.float64]
+    validation: JobData | None = None
+    visits: int = 0
 
 
 @final

@@ -14,17 +14,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from paretune.core.job import PairOrder, Pool, TrainingJob
+from paretune.core.job import Pool, TrainingJob
 from paretune.engines.lm.batches import batch_schedule, row_lengths
+from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.constrained import train_constrained
 from paretune.engines.lm.forward import scorer_for
 from paretune.engines.lm.job_data import JobCost, JobData
 from paretune.engines.lm.models import save_policy
+from paretune.engines.lm.pairs import pair_batch, pair_metrics, pair_rows
+from paretune.engines.lm.resumable import Resumable
+from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
-from paretune.errors import InputError, RunError
-from paretune.functional.losses import PairBatch
-from paretune.functional.pairing import comparison_keys
+from paretune.errors import InputError
 
 Save = Callable[[Any, Sequence[Path]], None]
 """Writes the trained policies with a tokenizer, one folder a job."""
@@ -38,6 +40,7 @@ def train_jobs(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Save, JobCost]:
     """Train one job, or the jobs of a group together, in place.
 
@@ -49,6 +52,7 @@ def train_jobs(
         settings: of the run.
         folder: for the library's own files and the log of multipliers.
         progress: receives every log line.
+        checkpoints: made on the way, and gone on from where there are any.
 
     Raises:
         InputError: if a rule leaves no row, a floor cannot be met, or jobs of this kind do not
@@ -57,14 +61,22 @@ def train_jobs(
     """
     if jobs[0].kind == "constrained":
         settings = settings.with_job(jobs[0].settings)
-        policies, cost = train_constrained(jobs, inputs, model, pad_id, settings, folder, progress)
+        policies, cost = train_constrained(
+            jobs, inputs, model, pad_id, settings, folder, progress, checkpoints
+        )
+        return policies.save, cost
+    if any(job.step_loss is not None for job in jobs):
+        settings = settings.with_job(jobs[0].settings)
+        policies, cost = train_scalarized(
+            jobs, inputs, model, pad_id, settings, folder, progress, checkpoints
+        )
         return policies.save, cost
     if len(jobs) > 1:
         raise InputError(
             f"group {jobs[0].group!r}: found {len(jobs)} jobs of kind {jobs[0].kind!r}, expected "
-            "constrained jobs: only these share a backbone here"
+            "constrained jobs or jobs with a step loss: only these share a backbone here"
         )
-    cost = train_job(jobs[0], inputs, model, pad_id, settings, folder, progress)
+    cost = train_job(jobs[0], inputs, model, pad_id, settings, folder, progress, checkpoints)
     return partial(_save_alone, model), cost
 
 
@@ -80,6 +92,7 @@ def train_job(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> JobCost:
     """Train one job in place.
 
@@ -91,6 +104,7 @@ def train_job(
         settings: of the run.
         folder: for the library's own files.
         progress: receives every log line.
+        checkpoints: made on the way, and gone on from where there are any.
 
     Raises:
         InputError: if the job's rule leaves no row.
@@ -115,8 +129,8 @@ def train_job(
         return {"rows": scorer.pack(inputs.encoded, work.rows[step], pad_id), **columns}
 
     run_training(
-        scorer, schedule, build, work.loss, settings,
-        folder=folder, sizes=work.sizes, progress=progress,
+        Resumable(scorer), schedule, build, work.loss, settings,
+        folder=folder, sizes=work.sizes, progress=progress, checkpoints=checkpoints,
     )  # fmt: skip
     tokens = int(sum(lengths[step].sum() for step in schedule))
     used = len(np.unique(np.concatenate(schedule)))
@@ -154,40 +168,12 @@ def _sft(job: TrainingJob, inputs: JobData) -> _Work:
 
 
 def _pairwise(job: TrainingJob, inputs: JobData, seed: int) -> _Work:
-    data = inputs.data
     if job.loss is None:
         raise InputError(f"job {job.id}: a pairwise job needs a loss")
-    keys = comparison_keys(data.n_comparisons, seed)
-    order: PairOrder = job.rows(data.labels, keys)  # type: ignore[call-arg, assignment]
-    first, second = data.first[order.index], data.second[order.index]
-    flipped = order.flipped
-    rows = np.stack([np.where(flipped, second, first), np.where(flipped, first, second)], axis=1)
-    labels = data.labels[order.index] * np.where(flipped, -1.0, 1.0)[:, None]
-    reference = inputs.ref_logps[rows]
-    if np.isnan(reference).any():
-        raise RunError(f"job {job.id}: a response has no reference log-probability")
-    is_used = ~np.isnan(labels).all(axis=0)
-    objectives = [(i, n) for i, n in enumerate(data.rewards.objectives) if is_used[i]]
-    job_loss = job.loss
+    pairs, job_loss = pair_rows(job, inputs, seed), job.loss
 
     def loss(scorer: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        logps = scorer(batch["rows"]).view(-1, 2)
-        tokens = batch["rows"].tokens.view(-1, 2)
-        reference = batch["reference"]
-        pairs = PairBatch(
-            logps[:, 0], logps[:, 1], reference[:, 0], reference[:, 1],
-            tokens[:, 0], tokens[:, 1], batch["labels"],
-        )  # fmt: skip
-        return job_loss(pairs).mean(), _pair_metrics(pairs, objectives)
+        found = pair_batch(scorer(batch["rows"]), batch)
+        return job_loss(found).mean(), pair_metrics(found, pairs.objectives)
 
-    return _Work(rows, np.ones(len(rows)), {"reference": reference, "labels": labels}, loss)
-
-
-def _pair_metrics(pairs: PairBatch, objectives: list[tuple[int, str]]) -> dict[str, Tensor]:
-    """Per objective: share of labelled pairs that the policy orders as the label does."""
-    margin = pairs.log_ratio_margin.detach()
-    agrees = torch.sign(margin)[:, None] == torch.sign(pairs.labels)
-    is_labelled = ~torch.isnan(pairs.labels) & (pairs.labels != 0)
-    # 0 / 0 = NaN where the batch has no labelled pair: nothing to say.
-    shares = (agrees & is_labelled).sum(0) / is_labelled.sum(0)
-    return {"margin": margin.mean()} | {f"accuracy/{n}": shares[i] for i, n in objectives}
+    return _Work(pairs.rows, np.ones(len(pairs.rows)), pairs.columns, loss)

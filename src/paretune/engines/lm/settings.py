@@ -62,6 +62,8 @@ class TrainSettings:
         activation_checkpointing: trade time for memory.
         compile: run the model's blocks through ``torch.compile``: a step takes 0.7 to 0.9 of the
             time, after half a minute or more of compiling (kept on disk for later runs).
+        checkpoint_minutes: between checkpoints of a job; one that was killed goes on from its
+            newest, bit for bit as if nothing had happened. 0 = none: it starts again.
         lora: adapters; ``None`` = full fine-tuning.
         seed: of the row order and of dropout, below 2**31; the run's seed is added to it.
     """
@@ -81,6 +83,7 @@ class TrainSettings:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     activation_checkpointing: bool = False
     compile: bool = False
+    checkpoint_minutes: float = 5.0
     lora: LoraSettings | None = None
     seed: int = 0
 
@@ -93,7 +96,13 @@ class TrainSettings:
         for name in (*positive, "max_response_tokens"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"train.{name}: found {getattr(self, name)}, expected > 0")
-        for name in ("steps", "warmup_steps", "weight_decay", "max_grad_norm"):
+        for name in (
+            "steps",
+            "warmup_steps",
+            "weight_decay",
+            "max_grad_norm",
+            "checkpoint_minutes",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"train.{name}: found {getattr(self, name)}, expected >= 0")
         if not 0 < self.adam_beta2 < 1:

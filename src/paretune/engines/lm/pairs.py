@@ -1,0 +1,83 @@
+"""Preference pairs of a job: which responses meet, what is known of them, what is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from paretune.core.job import PairOrder, TrainingJob
+from paretune.engines.lm.job_data import JobData
+from paretune.errors import RunError
+from paretune.functional.losses import PairBatch
+from paretune.functional.pairing import comparison_keys
+
+
+@final
+@dataclass(frozen=True)
+class PairRows:
+    """The preference pairs of a job.
+
+    Args:
+        rows: ``(Q, 2)`` response numbers, chosen and rejected.
+        columns: ``(Q, ...)`` numbers that travel with the rows: ``reference`` log-probabilities,
+            ``labels``, and ``weights`` where pairs have users.
+        objectives: column and name of those with a label.
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: Mapping[str, npt.NDArray[np.float64]]
+    objectives: list[tuple[int, str]]
+
+
+def pair_rows(job: TrainingJob, inputs: JobData, seed: int) -> PairRows:
+    """The comparisons of a data set in the order that a job's rule gives them.
+
+    Raises:
+        RunError: if a response has no reference log-probability.
+    """
+    data = inputs.data
+    keys = comparison_keys(data.n_comparisons, seed)
+    order: PairOrder = job.rows(data.labels, keys)  # type: ignore[call-arg, assignment, misc]
+    first, second = data.first[order.index], data.second[order.index]
+    flipped = order.flipped
+    rows = np.stack([np.where(flipped, second, first), np.where(flipped, first, second)], axis=1)
+    labels = data.labels[order.index] * np.where(flipped, -1.0, 1.0)[:, None]
+    columns = {"reference": inputs.ref_logps[rows], "labels": labels}
+    if np.isnan(columns["reference"]).any():
+        raise RunError(f"job {job.id}: a response has no reference log-probability")
+    if data.weights is not None:
+        columns["weights"] = data.weights[order.index]
+    is_used = ~np.isnan(labels).all(axis=0)
+    objectives = [(i, n) for i, n in enumerate(data.rewards.objectives) if is_used[i]]
+    return PairRows(rows, columns, objectives)
+
+
+def pair_batch(logps: Tensor, batch: Mapping[str, Any]) -> PairBatch:
+    """A batch as losses read it.
+
+    Args:
+        logps: ``(2 B,)`` log-probabilities of the responses, chosen and rejected in turns.
+        batch: packed ``rows`` with the columns of :class:`PairRows`.
+    """
+    own, tokens = logps.view(-1, 2), batch["rows"].tokens.view(-1, 2)
+    reference = batch["reference"]
+    return PairBatch(
+        own[:, 0], own[:, 1], reference[:, 0], reference[:, 1],
+        tokens[:, 0], tokens[:, 1], batch["labels"], batch.get("weights"),
+    )  # fmt: skip
+
+
+def pair_metrics(pairs: PairBatch, objectives: list[tuple[int, str]]) -> dict[str, Tensor]:
+    """Per objective: share of labelled pairs that the policy orders as the label does."""
+    margin = pairs.log_ratio_margin.detach()
+    agrees = torch.sign(margin)[:, None] == torch.sign(pairs.labels)
+    is_labelled = ~torch.isnan(pairs.labels) & (pairs.labels != 0)
+    # 0 / 0 = NaN where the batch has no labelled pair: nothing to say.
+    shares = (agrees & is_labelled).sum(0) / is_labelled.sum(0)
+    return {"margin": margin.mean()} | {f"accuracy/{n}": shares[i] for i, n in objectives}

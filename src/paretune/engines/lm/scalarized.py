@@ -1,0 +1,336 @@
+"""Pairwise jobs whose loss combines all pairs of a step: exact over batches and processes.
+
+Every such loss depends on the policy through the margins of its pairs only. So a step first
+collects the margins of all its batches, from every process; what the loss says about them, one
+number a pair, is then what each batch is weighed with. The gradient is that of one big batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from paretune.core.job import TrainingJob
+from paretune.engines.lm.batches import batch_schedule, by_tokens, row_lengths
+from paretune.engines.lm.checkpoints import Checkpoints
+from paretune.engines.lm.forward import autocast
+from paretune.engines.lm.heads import HeadedScorer
+from paretune.engines.lm.job_data import JobCost, JobData
+from paretune.engines.lm.pairs import pair_batch, pair_metrics, pair_rows
+from paretune.engines.lm.resumable import Resumable
+from paretune.engines.lm.settings import TrainSettings
+from paretune.engines.lm.trainer import (
+    Batch,
+    Progress,
+    arithmetic,
+    n_processes,
+    run_training,
+)
+from paretune.engines.lm.validation import Validation
+from paretune.errors import InputError
+from paretune.functional.losses import PairBatch
+from paretune.functional.scalarized_loss import ScalarizedLoss
+from paretune.functional.scalarizer import Scalarized
+from paretune.functional.step_means import mean_losses, mean_weights
+
+_TOKENS = 8192
+"""Padded tokens of a batch of validation pairs."""
+
+
+@final
+class StepState(nn.Module):
+    """What a scalarizer learned so far, as a buffer: it is saved with the parameters.
+
+    Args:
+        start: ``(S,)`` float64.
+    """
+
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()
+        self.value: Tensor
+        self.register_buffer("value", start.clone())
+
+
+def train_scalarized(
+    jobs: Sequence[TrainingJob],
+    inputs: JobData,
+    model: Any,
+    pad_id: int,
+    settings: TrainSettings,
+    folder: Path,
+    progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> tuple[HeadedScorer, JobCost]:
+    """Train jobs with a step loss in place; see :func:`paretune.engines.lm.jobs.train_jobs`.
+
+    Raises:
+        InputError: if jobs of a group take different pairs, or a loss cannot be trained over
+            several processes.
+    """
+    started = time.process_time()
+    work = [pair_rows(job, inputs, settings.seed) for job in jobs]
+    pairs = work[0]
+    for job, other in zip(jobs, work, strict=True):
+        if not np.array_equal(other.rows, pairs.rows):
+            raise InputError(
+                f"job {job.id}: found other pairs than those of {jobs[0].id}, expected the same: "
+                "they share a backbone and its batches"
+            )
+    policies = HeadedScorer(
+        model, [job.head for job in jobs], inputs.encoded, pairs.rows, pad_id, settings.seed,
+        settings.compile,
+    )  # fmt: skip
+    losses = [_step_loss(job) for job in jobs]
+    n_objectives = len(inputs.data.rewards.objectives)
+    states = [StepState(loss.scalarizer.start(n_objectives)) for loss in losses]
+    module = Resumable(policies, states)
+    lengths = row_lengths(inputs.encoded, pairs.rows)
+    per_step = settings.accumulate * n_processes()
+    steps = settings.n_steps(len(pairs.rows), n_processes())
+    schedule = batch_schedule(lengths, settings.batch_size, steps * per_step, settings.seed)
+    dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
+
+    def build(rows: npt.NDArray[np.int64]) -> Batch:
+        columns = {k: torch.from_numpy(v[rows]).to(dtype) for k, v in pairs.columns.items()}
+        return {"rows": policies.pack(inputs.encoded, pairs.rows[rows], pad_id), **columns}
+
+    step = _Step(losses, states, pairs.objectives, schedule, build, settings.accumulate)
+    validation = None
+    if inputs.validation is not None:
+        best = (checkpoints.folder if checkpoints else folder) / "best"
+        every = max(1, round(steps / max(1.0, inputs.visits or settings.epochs)))
+        measure = _Accuracy(jobs[0], inputs.validation, module, pad_id, settings)
+        validation = Validation(every, measure, best)
+    run_training(
+        module, schedule, build, step.loss, settings,
+        folder=folder, progress=progress, checkpoints=checkpoints, validation=validation,
+    )  # fmt: skip
+    tokens = int(sum(lengths[rows].sum() for rows in schedule))
+    used = len(np.unique(np.concatenate(schedule)))
+    return policies, JobCost(time.process_time() - started, tokens, steps, used)
+
+
+def _step_loss(job: TrainingJob) -> ScalarizedLoss:
+    loss = job.step_loss
+    if not isinstance(loss, ScalarizedLoss):
+        raise InputError(f"job {job.id}: found {loss!r}, expected a ScalarizedLoss")
+    if loss.scalarizer.needs_gradients and n_processes() > 1:
+        raise InputError(
+            f"job {job.id}: found {n_processes()} processes, expected one: "
+            f"{type(loss.scalarizer).__name__} compares gradients, which no process has whole"
+        )
+    return loss
+
+
+@final
+class _Step:
+    """The loss of a batch as its part in the loss of the whole step."""
+
+    def __init__(
+        self,
+        losses: Sequence[ScalarizedLoss],
+        states: Sequence[StepState],
+        objectives: list[tuple[int, str]],
+        schedule: list[npt.NDArray[np.int64]],
+        build: Any,
+        accumulate: int,
+    ) -> None:
+        self._losses, self._states, self._objectives = losses, states, objectives
+        self._schedule, self._build, self._accumulate = schedule, build, accumulate
+        self._parts = n_processes() * accumulate
+        self._seen = -1
+        self._value = 0.0
+        self._parts_of: dict[int, Tensor] = {}
+        self._facts: dict[str, Tensor] = {}
+
+    def loss(self, model: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """A number whose mean over the step's batches has the step's value and gradient."""
+        number = batch["number"]
+        each = self._batches(model, batch)
+        margins = self._margins(each)
+        if number // self._parts != self._seen:
+            self._seen = number // self._parts
+            self._begin(model, number, each, margins)
+        part = self._parts_of[number].to(margins)
+        surrogate = (part * margins).sum() * self._parts
+        loss = (self._value - surrogate).detach() + surrogate
+        # The trainer scales the mean of a batch by its share of the step; this is no mean.
+        metrics = pair_metrics(each[0], self._objectives) | self._facts
+        return loss / batch["share"], metrics
+
+    def _batches(self, model: Any, batch: Batch) -> list[PairBatch]:
+        """Of each policy, its view of the batch."""
+        return [pair_batch(own, batch) for own in model(batch["rows"])]
+
+    def _margins(self, each: list[PairBatch]) -> Tensor:
+        """``(K, B)``."""
+        return torch.stack([s.margins(b) for s, b in zip(self._losses, each, strict=True)])
+
+    def _begin(self, model: Any, number: int, each: list[PairBatch], margins: Tensor) -> None:
+        """What the loss says about every pair of the step that begins with this batch."""
+        own = [(number, _Pairs.of(each[0], margins))]
+        device = margins.device
+        # The batches that follow will draw the dropout that they draw here.
+        randomness = _randomness(device)
+        for later in range(1, self._accumulate):
+            following = number + later * n_processes()
+            batch = self._build(self._schedule[following])
+            batch = {k: v.to(device) for k, v in batch.items()}
+            with torch.no_grad():
+                theirs = self._batches(model, batch)
+                own.append((following, _Pairs.of(theirs[0], self._margins(theirs))))
+        _restore_randomness(device, randomness)
+        everyone = sorted(_gather(own), key=lambda item: item[0])
+        pairs = _Pairs.cat([p for _, p in everyone])
+        everything = list(zip(self._losses, self._states, pairs.margins, strict=True))
+        if any(loss.scalarizer.needs_gradients for loss, _, _ in everything):
+            self._weigh_gradients(model, pairs, [n for n, _ in everyone], each)
+            _restore_randomness(device, randomness)
+        self._value, parts, self._facts = 0.0, [], {}
+        for k, (loss, state, margins_k) in enumerate(everything):
+            at = loss.step_at(margins_k, pairs.labels, pairs.weights)
+            found = loss.scalarizer(at, state.value)
+            self._value += float(found.loss)
+            parts.append(loss.cotangents(margins_k, pairs.labels, pairs.weights, state.value))
+            state.value.copy_(loss.scalarizer.advance(at, state.value))
+            self._note(k, found, mean_losses(at.losses, at))
+        sizes = [p.margins.shape[1] for _, p in everyone]
+        split = torch.stack(parts).split(sizes, dim=1)
+        self._parts_of = {n: part for (n, _), part in zip(everyone, split, strict=True)}
+
+    def _weigh_gradients(
+        self, model: Any, pairs: _Pairs, numbers: list[int], each: list[PairBatch]
+    ) -> None:
+        """Weights from the inner products of the gradients of the objectives, as the state."""
+        (loss,), (state,) = self._losses, self._states
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        rows = loss.objective_cotangents(pairs.margins[0], pairs.labels, pairs.weights)
+        gradients: Tensor | None = None
+        start = 0
+        for place, number in enumerate(numbers):
+            if place:
+                device = each[0].chosen.device
+                batch = self._build(self._schedule[number])
+                each = self._batches(model, {k: v.to(device) for k, v in batch.items()})
+            margins = self._margins(each)[0]
+            mine = rows[:, start : start + len(margins)].to(margins)
+            start += len(margins)
+            found = [
+                torch.autograd.grad(
+                    (row * margins).sum(), parameters, retain_graph=True, materialize_grads=True
+                )
+                for row in mine
+            ]
+            flat = torch.stack([torch.cat([g.flatten() for g in one]) for one in found])
+            gradients = flat if gradients is None else gradients + flat
+        assert gradients is not None
+        gramian = (gradients @ gradients.T).double().cpu()
+        at = loss.step_at(pairs.margins[0], pairs.labels, pairs.weights)
+        state.value = loss.scalarizer.combine(gramian, mean_weights(at))
+
+    def _note(self, policy: int, found: Scalarized, means: Tensor) -> None:
+        """Numbers for the log: what each objective costs, and how much it drives the step."""
+        prefix = "" if len(self._losses) == 1 else f"{policy}/"
+        for column, name in self._objectives:
+            self._facts[f"{prefix}loss/{name}"] = means[column]
+            self._facts[f"{prefix}weight/{name}"] = found.objective_weights[column]
+
+
+@final
+@dataclass(frozen=True)
+class _Pairs:
+    """What a step knows of the pairs of a batch, on the CPU, in float64.
+
+    Args:
+        margins: ``(K, B)`` of each policy.
+        labels: ``(B, M)``.
+        weights: ``(B, M)``, or ``None`` where pairs have no users.
+    """
+
+    margins: Tensor
+    labels: Tensor
+    weights: Tensor | None
+
+    @classmethod
+    def of(cls, batch: PairBatch, margins: Tensor) -> _Pairs:
+        """Of a batch and the margins of every policy on it."""
+        weights = None if batch.weights is None else _far(batch.weights)
+        return cls(_far(margins), _far(batch.labels), weights)
+
+    @classmethod
+    def cat(cls, parts: Sequence[_Pairs]) -> _Pairs:
+        """Several batches as one."""
+        weights = [p.weights for p in parts if p.weights is not None]
+        return cls(
+            torch.cat([p.margins for p in parts], dim=1),
+            torch.cat([p.labels for p in parts]),
+            torch.cat(weights) if weights else None,
+        )
+
+
+@final
+class _Accuracy:
+    """Share of validation pairs that the policy orders as their users do: the fixed yardstick."""
+
+    def __init__(
+        self, job: TrainingJob, held_out: JobData, module: Resumable, pad_id: int,
+        settings: TrainSettings,
+    ) -> None:  # fmt: skip
+        self._pairs = pair_rows(job, held_out, settings.seed)
+        self._encoded, self._pad_id = held_out.encoded, pad_id
+        self._module, self._settings = module, settings
+        self._weights = job.step_loss.weights
+
+    @torch.no_grad()
+    def __call__(self) -> float:
+        """Of the policies as they are, their mean where there are several."""
+        policies: Any = self._module.policies
+        device = next(policies.parameters()).device
+        rows, labels = self._pairs.rows, np.nan_to_num(self._pairs.columns["labels"])
+        weights = self._pairs.columns.get("weights")
+        wanted = (labels * (self._weights if weights is None else weights)).sum(1)
+        was_training = policies.training
+        policies.eval()
+        right = np.zeros(len(rows))
+        for some in by_tokens(row_lengths(self._encoded, rows), _TOKENS):
+            packed = policies.pack(self._encoded, rows[some], self._pad_id).to(device)
+            with autocast(device, arithmetic(self._settings, device)):
+                logps = policies(packed).double().cpu().numpy()
+            ratio = logps.reshape(len(logps), -1, 2) - self._pairs.columns["reference"][some]
+            margin = ratio[..., 0] - ratio[..., 1]
+            # An undecided policy is right half the time.
+            right[some] = ((1 + np.sign(margin) * np.sign(wanted[some])) / 2).mean(0)
+        policies.train(was_training)
+        return float(right[wanted != 0].mean())
+
+
+def _far(tensor: Tensor) -> Tensor:
+    return tensor.detach().double().cpu()
+
+
+def _gather(own: list[tuple[int, _Pairs]]) -> list[tuple[int, _Pairs]]:
+    """The batches of every process."""
+    if n_processes() == 1:
+        return own
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, own)
+    return [item for theirs in everyone for item in theirs]
+
+
+def _randomness(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), on_device
+
+
+def _restore_randomness(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)

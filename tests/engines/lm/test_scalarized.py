@@ -1,0 +1,177 @@
+"""Jobs whose loss combines the pairs of a step: batches, resumption, validation, heads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from paretune.core.job import Head, TrainingJob
+from paretune.core.record import PreferenceData
+from paretune.core.tradeoff import TradeOff
+from paretune.engines.lm.checkpoints import Checkpoints
+from paretune.engines.lm.jobs import train_job, train_jobs
+from paretune.engines.lm.scalarized import train_scalarized
+from paretune.engines.lm.settings import TrainSettings
+from paretune.errors import InputError
+from paretune.functional.losses import weighted_dpo_loss
+from paretune.functional.pairing import keep_labelled
+from paretune.functional.scalarized_loss import ScalarizedLoss
+from paretune.functional.scalarizers import Chebyshev, Linear, SmoothChebyshev, Tilted
+
+SETTINGS = TrainSettings(
+    learning_rate=1e-2, batch_size=12, steps=5, precision="float32", max_grad_norm=0.0
+)
+
+
+def job(scalarizer: Any, weights: Any = (0.7, 0.3), **more: Any) -> TrainingJob:
+    loss = ScalarizedLoss(scalarizer, weights, beta=0.5, is_length_normalized=False)
+    rule = partial(keep_labelled, weights=(0.5, 0.5))
+    fields = {"id": "job"} | more
+    return TrainingJob(
+        kind="pairwise", tradeoff=TradeOff.even(2), rows=rule, step_loss=loss, **fields
+    )
+
+
+def moved(model: Any) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad])
+
+
+def train(lab: Any, one: TrainingJob, data: PreferenceData, folder: Path, **more: Any) -> Any:
+    settings = replace(SETTINGS, **more)
+    model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0).double()
+    inputs = lab.job_data(data, model)
+    train_scalarized([one], inputs, model, lab.pad, settings, folder)
+    return moved(model)
+
+
+@pytest.mark.parametrize(
+    "scalarizer",
+    [Linear(), Chebyshev(), SmoothChebyshev(), Tilted()],
+    ids=lambda s: type(s).__name__,
+)
+def test_small_batches_of_a_step_are_one_big_batch(
+    lab: Any, tmp_path: Path, scalarizer: Any
+) -> None:
+    data = lab.preferences(12)
+    whole = train(lab, job(scalarizer), data, tmp_path / "whole")
+    parts = train(lab, job(scalarizer), data, tmp_path / "parts", batch_size=4, accumulate=3)
+    start = moved(lab.model("gpt2").double())
+    assert float((whole - start).abs().max()) > 1e-3
+    assert float((whole - parts).abs().max()) < 1e-9
+
+
+def test_a_weighted_sum_is_weighted_dpo(lab: Any, tmp_path: Path) -> None:
+    data = lab.preferences(12)
+    found = train(lab, job(Linear()), data, tmp_path / "found")
+    model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0).double()
+    inputs = lab.job_data(data, model)
+    plain = replace(
+        job(Linear()), step_loss=None,
+        loss=partial(weighted_dpo_loss, beta=0.5, weights=(0.7, 0.3)),
+    )  # fmt: skip
+    train_job(plain, inputs, model, lab.pad, SETTINGS, tmp_path / "plain")
+    assert float((found - moved(model)).abs().max()) < 1e-9
+
+
+def test_two_heads_train_what_each_would_alone(lab: Any, tmp_path: Path) -> None:
+    data = lab.preferences(12)
+    settings = replace(SETTINGS, steps=3)
+
+    def heads(jobs: list[TrainingJob], folder: str) -> list[torch.Tensor]:
+        # A frozen backbone: then nothing of one policy reaches the other.
+        model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        inputs = lab.job_data(data, model)
+        made, _ = train_scalarized(jobs, inputs, model, lab.pad, settings, tmp_path / folder)
+        return [head.weight.detach().clone() for head in made.heads]
+
+    one = job(SmoothChebyshev(), (0.9, 0.1), id="one", group="g", head=Head())
+    two = job(SmoothChebyshev(), (0.1, 0.9), id="two", group="g", head=Head())
+    together = heads([one, two], "both")
+    alone = [heads([one], "one")[0], heads([two], "two")[0]]
+    assert not torch.allclose(together[0], together[1], atol=1e-3)
+    for found, expected in zip(together, alone, strict=True):
+        assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_jobs_of_a_group_take_the_same_pairs(lab: Any, tmp_path: Path) -> None:
+    data = lab.preferences(12)
+    data.labels[3, 0] = np.nan
+    model = lab.model("gpt2")
+    one = job(Linear(), id="one", group="g", head=Head())
+    two = replace(one, id="two", rows=partial(keep_labelled, weights=(1.0, 0.0)))
+    with pytest.raises(InputError, match="job two: found other pairs than those of one"):
+        train_scalarized([one, two], lab.job_data(data, model), model, 0, SETTINGS, tmp_path)
+
+
+def test_the_best_parameters_are_kept(lab: Any, tmp_path: Path) -> None:
+    # Validation pairs with their labels turned: the longer it trains, the worse it gets.
+    data = lab.preferences(24)
+    model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    inputs = lab.job_data(data, model)
+    turned = replace(inputs, data=replace(data, labels=-data.labels))
+    told: list[tuple[int, float, torch.Tensor]] = []
+
+    def watch(step: int, steps: int, numbers: Any) -> None:
+        if "validation" in numbers:
+            told.append((step, numbers["validation"], moved(model)))
+
+    settings = replace(SETTINGS, steps=12, epochs=4.0, learning_rate=3e-3)
+    train_jobs(
+        [job(Linear(), (1.0, 0.0))], replace(inputs, validation=turned), model, lab.pad,
+        settings, tmp_path, watch,
+    )  # fmt: skip
+    assert [step for step, _, _ in told] == [3, 6, 9, 12]
+    best = max(told, key=lambda item: item[1])
+    assert best[0] < 12, "nothing got worse, so nothing is tested"
+    assert torch.equal(moved(model), best[2])
+    assert not torch.equal(moved(model), told[-1][2])
+
+
+WORKER = Path(__file__).parent / "killed_job.py"
+
+
+def run_worker(folder: Path, kill_after: float | None) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(WORKER), str(folder)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    if kill_after is not None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step") and int(line.split()[1]) >= kill_after:
+                process.send_signal(signal.SIGKILL)
+                break
+    return process
+
+
+@pytest.mark.slow
+def test_killed_twice_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    # Adapters with dropout, weights that are learned, accumulated batches, validation.
+    whole = run_worker(tmp_path / "whole", None)
+    out, problem = whole.communicate(timeout=300)
+    assert whole.returncode == 0, problem[-2000:]
+    expected = (tmp_path / "whole" / "sha256").read_text()
+    for kill_after in (5, 9):
+        process = run_worker(tmp_path / "killed", kill_after)
+        process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL
+        assert Checkpoints(tmp_path / "killed" / "checkpoints").newest() is not None
+    rest = run_worker(tmp_path / "killed", None)
+    out, problem = rest.communicate(timeout=300)
+    assert rest.returncode == 0, problem[-2000:]
+    first = next(int(line.split()[1]) for line in out.splitlines() if line.startswith("step"))
+    assert first > 8, "it did not go on from the newest checkpoint"
+    assert (tmp_path / "killed" / "sha256").read_text() == expected
