@@ -139,6 +139,7 @@ def draw_shots(
     pool: Examples | None = None,
     is_shown: npt.NDArray[np.bool_] | None = None,
     shown_by: Ints | None = None,
+    pool_prompt_of: Ints | None = None,
 ) -> Ints:
     """Which pairs each visit shows.
 
@@ -158,6 +159,8 @@ def draw_shots(
         is_shown: ``(Q,)`` False keeps a pair of the pool out, as :func:`is_usable` says; ``None``:
             all may be shown.
         shown_by: ``(E,)`` user whose pairs a query sees; ``None``: its own user's.
+        pool_prompt_of: prompt of each comparison of the pool, where the pool is of other data:
+            equal prompts must have equal numbers on both sides (:func:`joint_prompts`).
 
     Returns:
         ``(V, n_shots[1])`` rows of ``pool`` in the order in which they are shown, the oldest
@@ -184,6 +187,8 @@ def draw_shots(
     if visits.shape != epochs.shape or visits.ndim != 1:
         raise ShapeError(f"shots: found visits {visits.shape}, epochs {epochs.shape}, one each")
     low, high = n_shots
+    asked = prompt_of[queries.comparison_of]
+    on = (prompt_of if pool_prompt_of is None else pool_prompt_of)[source.comparison_of]
     drawn = np.full((len(visits), high), -1, dtype=np.int64)
     if not high or not len(visits):
         return drawn
@@ -199,40 +204,26 @@ def draw_shots(
         step = max(1, _CELLS // max(1, len(mine)))
         for chunk in range(start, start + count, step):
             rows = order[chunk : min(chunk + step, start + count)]
-            drawn[rows] = _first_by_key(
-                queries, visits[rows], epochs[rows], prompt_of, high, seed, source, mine
+            # A comparison has one prompt: this keeps the query's own comparison out as well.
+            is_out = asked[visits[rows]][:, None] == on[mine][None, :]
+            keys = hash_keys(
+                seed, _SHOWN, epochs[rows][:, None], visits[rows][:, None], mine[None, :]
             )
-    keys = hash_keys(seed, _NUMBER, epochs, visits)
-    number = low + (uniform(keys) * (high - low + 1)).astype(np.int64)
+            drawn[rows] = _smallest(mine, keys, is_out, high)
+    draws = uniform(hash_keys(seed, _NUMBER, epochs, visits))
+    number = low + (draws * (high - low + 1)).astype(np.int64)
     drawn[np.arange(high)[None, :] >= number[:, None]] = -1
     return drawn
 
 
-def _first_by_key(
-    queries: Examples,
-    visits: Ints,
-    epochs: Ints,
-    prompt_of: Ints,
-    high: int,
-    seed: int,
-    source: Examples,
-    mine: Ints,
-) -> Ints:
-    """The pairs with the smallest keys for visits that see one user's pairs; -1 at the end."""
-    asked, shown = queries.comparison_of[visits], source.comparison_of[mine]
-    # A comparison has one prompt, so that this keeps the query's own comparison out as well.
-    is_out = prompt_of[asked][:, None] == prompt_of[shown][None, :]
-    keys = hash_keys(seed, _SHOWN, epochs[:, None], visits[:, None], mine[None, :])
-    keys = np.where(is_out, np.uint64(0xFFFFFFFFFFFFFFFF), keys)
-    k = min(high, len(mine))
-    found = np.full((len(visits), high), -1, dtype=np.int64)
-    if k:
-        part = np.argpartition(keys, k - 1, axis=1)[:, :k] if k < len(mine) else None
-        small = keys if part is None else np.take_along_axis(keys, part, axis=1)
-        rank = np.argsort(small, axis=1, kind="stable")
-        best = rank if part is None else np.take_along_axis(part, rank, axis=1)
-        found[:, :k] = np.where(np.take_along_axis(is_out, best, axis=1), -1, mine[best])
-    return found
+def joint_prompts(data: PreferenceData, other: PreferenceData) -> tuple[Ints, Ints]:
+    """Prompt of each comparison of two data sets, equal prompts with equal numbers."""
+    numbers: dict[Prompt, int] = {}
+    both = []
+    for part in (data, other):
+        rows = [numbers.setdefault(prompt, len(numbers)) for prompt in part.prompts]
+        both.append(np.asarray(rows, dtype=np.int64)[part.prompt_of[part.first]])
+    return both[0], both[1]
 
 
 def check_shots(user: User, shots: Sequence[Shot]) -> None:
@@ -333,3 +324,17 @@ def shots_for_weights(
     chosen = usable[np.lexsort((keys, prompts == asked))[:n]]
     pool = Examples(np.zeros(bank.n_comparisons, np.int64), np.arange(bank.n_comparisons))
     return shots_of(bank, (user,), pool, orient(gaps), chosen.tolist())
+
+
+def _smallest(mine: Ints, keys: Keys, is_out: npt.NDArray[np.bool_], high: int) -> Ints:
+    """For each row of keys, the entries of ``mine`` with the smallest; -1 at the end."""
+    k = min(high, len(mine))
+    found = np.full((len(keys), high), -1, dtype=np.int64)
+    if not k:
+        return found
+    keys = np.where(is_out, np.uint64(0xFFFFFFFFFFFFFFFF), keys)
+    best = np.argpartition(keys, k - 1, axis=1)[:, :k]
+    rank = np.argsort(np.take_along_axis(keys, best, axis=1), axis=1, kind="stable")
+    best = np.take_along_axis(best, rank, axis=1)
+    found[:, :k] = np.where(np.take_along_axis(is_out, best, axis=1), -1, mine[best])
+    return found
