@@ -81,12 +81,12 @@ class RewardCache:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            _lock(file, self.path)
+            lock_writer(file, f"reward cache {self.path}")
             self._rewards = read_rewards(self.path)
             _cut_torn_end(file)
 
             def append(keys: Sequence[bytes], rewards: Sequence[float]) -> None:
-                _write_all(file, b"".join(map(_record, keys, rewards)))
+                write_all(file, b"".join(map(_record, keys, rewards)))
                 self._remember(keys, rewards)
 
             yield append
@@ -128,13 +128,18 @@ def _record(key: bytes, reward: float) -> bytes:
     return _RECORD.pack(key, reward, zlib.crc32(_CONTENT.pack(key, reward)))
 
 
-def _lock(file: int, path: Path) -> None:
+def lock_writer(file: int, name: str) -> None:
+    """Make this process the only writer of an open file, until the file is closed.
+
+    Raises:
+        RunError: if another process is; ``name`` begins the message.
+    """
     # The kernel drops the lock with the process, so a kill leaves nothing to clean up.
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         raise RunError(
-            f"reward cache {path}: another process is writing it, expected one writer; "
+            f"{name}: another process is writing it, expected one writer; "
             "wait for it to end, or give this run another folder"
         ) from error
 
@@ -144,14 +149,15 @@ def _cut_torn_end(file: int) -> None:
     size = os.fstat(file).st_size
     if size < len(HEADER):
         os.ftruncate(file, 0)
-        _write_all(file, HEADER)
+        write_all(file, HEADER)
         return
     torn = (size - len(HEADER)) % _RECORD.size
     os.ftruncate(file, size - torn)
     os.lseek(file, 0, os.SEEK_END)
 
 
-def _write_all(file: int, data: bytes) -> None:
+def write_all(file: int, data: bytes) -> None:
+    """Write every byte, however many calls it takes."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
