@@ -6,6 +6,8 @@ the box that maps to the unit cube; freeze them once for all fronts that are com
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import moocore
 import numpy as np
 import numpy.typing as npt
@@ -154,6 +156,33 @@ def hypervolume(
     if unit.shape[1] == 1:
         return float(unit.max(initial=0.0))
     return float(moocore.hypervolume(unit, ref=0.0, maximise=True))
+
+
+def volumes(sets: Iterable[Floats], reference: Floats) -> Floats:
+    """Volume between a reference point and each of many sets, in the unit of the points.
+
+    Args:
+        sets: each ``(K, M)`` with K >= 1, float64; inside the library, nothing is checked.
+        reference: ``(M,)``; a point that is not above it everywhere adds nothing.
+
+    Returns:
+        One volume for each set.
+    """
+    low = -reference
+    return np.array([moocore.hypervolume(-points, ref=low) for points in sets], dtype=np.float64)
+
+
+def exclusive_volumes(points: Floats, reference: Floats) -> Floats:
+    """Volume that each point of a front dominates alone; 0 for copies and for dominated points.
+
+    Args:
+        points: ``(K, M)`` with K >= 1, float64; inside the library, nothing is checked.
+        reference: ``(M,)``.
+
+    Returns:
+        ``(K,)``; dominated points take nothing away from others.
+    """
+    return np.asarray(moocore.hv_contributions(points, ref=reference, maximise=True))
 
 
 def igd_plus(
