@@ -85,8 +85,8 @@ def judge_comparisons(
 
     Example:
         >>> def ask(body):  # likes long answers, and the first place
-        ...     text = body.decode()
-        ...     return '{"score": 3}' if text.index("long") < text.index("short") else '{"score": 1}'
+        ...     is_first = body.index(b"long") < body.index(b"short")
+        ...     return '{"score": 3}' if is_first else '{"score": 1}'
         >>> one = Objectives(("detail",))
         >>> judge_comparisons(Form("m"), one, [("Hi", "a long one", "short")], ask).labels
         array([[0.33333333]])
