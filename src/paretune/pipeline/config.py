@@ -56,8 +56,8 @@ class DataConfig(_Strict):
     on_bad: Literal["error", "skip"] = Field("error", description="what a bad row does")
     plain_prompts: bool = Field(False, description="prompts hold their own turn marks")
     test_share: float = Field(0.1, gt=0, lt=1, description="share of prompts kept for evaluation")
-    world: Literal["handy"] | None = Field(None, description="the embedded language world")
-    scenario: Literal["A", "B", "C", "D"] = Field("A", description="of the world")
+    world: Literal["handy", "advice"] | None = Field(None, description="an embedded language world")
+    scenario: Literal["A", "B", "C", "D"] = Field("A", description="of the world handy")
     pairs: int = Field(2000, ge=1, description="comparisons drawn from the world")
     pairs_per_prompt: int | None = Field(
         None, ge=1, description="comparisons made from scores, of each prompt; default all"

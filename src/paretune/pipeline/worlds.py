@@ -1,4 +1,4 @@
-"""What the embedded world brings to a run in place of files and models."""
+"""What an embedded world brings to a run in place of files and models."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ def world_of(config: RunConfig) -> World | None:
     """The world a run lives in, or ``None`` when its data come from files.
 
     Raises:
-        ConfigError: if the run's objectives are not the scenario's.
+        ConfigError: if the run's objectives are not the scenario's, or none of the world.
     """
     if config.data.world is None:
         return None
+    if config.data.world == "advice":
+        return _advice(tuple(config.objectives))
     world = _handy(config.data.scenario)
     if tuple(config.objectives) != world.objectives.names:
         raise ConfigError(
@@ -68,3 +70,10 @@ def _handy(scenario: str) -> World:
     from paretune.bench.handy import Handy
 
     return Handy(scenario)
+
+
+@cache
+def _advice(objectives: tuple[str, ...]) -> World:
+    from paretune.bench.advice import Advice
+
+    return Advice(objectives)
