@@ -168,7 +168,9 @@ class SmoothChebyshev(Scalarizer):
 
         def fold(terms: Tensor, present: Tensor, number: Tensor) -> Tensor:
             exponents = _hide(number[..., None] * terms / self.mu, present)
-            return self.mu * (exponents.logsumexp(-1) - _log_number(present))
+            number_present = present.sum(-1).clamp(min=1).to(terms)
+            value = self.mu * (exponents.logsumexp(-1) - number_present.log())
+            return torch.where(present.any(-1), value, 0)
 
         return scalarized(
             lambda losses: fold_terms(losses - step.ideal, step, _batch_unless(self.reduce), fold),
@@ -273,7 +275,7 @@ class LogHypervolume(Scalarizer):
             left = torch.where(weights > 0, reference - losses, 1)
             if (left <= 0).any():
                 raise InputError(
-                    f"LogHypervolume: found a loss of {float(losses.max()):.4g}, expected all "
+                    f"LogHypervolume: found a loss of {float(losses.detach().max()):.4g}, expected all "
                     f"below the reference {self.reference}"
                 )
             return -(weights * left.log()).sum(-1)
@@ -294,7 +296,3 @@ def _total(terms: Tensor, present: Tensor, number: Tensor) -> Tensor:
 def _hide(values: Tensor, present: Tensor) -> Tensor:
     """Minus infinity where nothing is present, but not in a row with nothing at all: no NaN."""
     return values.masked_fill(~present & present.any(-1, keepdim=True), -math.inf)
-
-
-def _log_number(present: Tensor) -> Tensor:
-    return present.sum(-1).clamp(min=1).log()
