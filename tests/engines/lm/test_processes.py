@@ -16,14 +16,14 @@ import torch
 WORKER = Path(__file__).parent / "two_processes.py"
 
 
-def run(folder: Path, processes: int, accumulate: int) -> tuple[list[Any], list[Any]]:
+def run(folder: Path, processes: int, accumulate: int, loss: str) -> tuple[list[Any], list[Any]]:
     folder.mkdir()
     launch = [sys.executable]
     if processes > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [*launch, str(WORKER), str(folder), "4", str(accumulate)],
+        [*launch, str(WORKER), str(folder), "4", str(accumulate), loss],
         env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -33,8 +33,9 @@ def run(folder: Path, processes: int, accumulate: int) -> tuple[list[Any], list[
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model_on_every_row(tmp_path: Path) -> None:
-    reports, (first, second) = run(tmp_path / "two", processes=2, accumulate=1)
+@pytest.mark.parametrize("loss", ["a pair", "scalarized"])
+def test_two_processes_train_one_model_on_every_row(tmp_path: Path, loss: str) -> None:
+    reports, (first, second) = run(tmp_path / "two", 2, 1, loss)
     for name, parameter in first.items():
         assert torch.isfinite(parameter).all(), name
         assert torch.equal(parameter, second[name]), name
@@ -46,6 +47,6 @@ def test_two_processes_train_one_model_on_every_row(tmp_path: Path) -> None:
     assert set(counts.values()) == {2}
     assert all(len(r["rows"]) > 0 for r in reports)
 
-    _, (alone,) = run(tmp_path / "one", processes=1, accumulate=2)
+    _, (alone,) = run(tmp_path / "one", 1, 2, loss)
     for name, parameter in alone.items():
         torch.testing.assert_close(first[name], parameter, atol=1e-5, rtol=0, msg=name)

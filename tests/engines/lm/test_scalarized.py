@@ -23,8 +23,11 @@ from paretune.engines.lm.jobs import train_job, train_jobs
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import InputError
+from paretune.functional.gradient_combination import MGDA, UPGrad
+from paretune.functional.learned_weights import Mirror, RandomWeights, UncertaintyWeights
 from paretune.functional.losses import weighted_dpo_loss
 from paretune.functional.pairing import keep_labelled
+from paretune.functional.pareto_hypervolume import ParetoHypervolume
 from paretune.functional.scalarized_loss import ScalarizedLoss
 from paretune.functional.scalarizers import Chebyshev, Linear, SmoothChebyshev, Tilted
 
@@ -56,7 +59,18 @@ def train(lab: Any, one: TrainingJob, data: PreferenceData, folder: Path, **more
 
 @pytest.mark.parametrize(
     "scalarizer",
-    [Linear(), Chebyshev(), SmoothChebyshev(), Tilted()],
+    [
+        Linear(),
+        Chebyshev(),
+        SmoothChebyshev(),
+        Tilted(),
+        ParetoHypervolume(),
+        Mirror(),
+        UncertaintyWeights(),
+        RandomWeights(),
+        MGDA(),
+        UPGrad(),
+    ],
     ids=lambda s: type(s).__name__,
 )
 def test_small_batches_of_a_step_are_one_big_batch(
@@ -166,8 +180,8 @@ def test_killed_twice_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None
     expected = (tmp_path / "whole" / "sha256").read_text()
     for kill_after in (5, 9):
         process = run_worker(tmp_path / "killed", kill_after)
-        process.communicate(timeout=300)
-        assert process.returncode == -signal.SIGKILL
+        _, problem = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, problem[-2000:]
         assert Checkpoints(tmp_path / "killed" / "checkpoints").newest() is not None
     rest = run_worker(tmp_path / "killed", None)
     out, problem = rest.communicate(timeout=300)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from paretune.engines.lm import jobs
 from paretune.engines.lm.encode import Encoded, Ragged
 from paretune.engines.lm.models import build_model
 from paretune.engines.lm.settings import TrainSettings
+from paretune.functional.learned_weights import Mirror
 from paretune.functional.losses import dpo_loss
 from paretune.functional.pairing import order_by_objective
+from paretune.functional.scalarized_loss import ScalarizedLoss
 
 N_PAIRS = 22
 SHAPE = {
@@ -28,22 +31,29 @@ SHAPE = {
 }  # fmt: skip
 
 
-def main(folder: Path, batch_size: int, accumulate: int) -> None:
+def main(folder: Path, batch_size: int, accumulate: int, loss: str) -> None:
     """Train for two epochs and write the final parameters and the rows of this rank."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     replies = (Response("a"), Response("b"))
-    records = [Record(str(n), replies, (Comparison(0, 1, {"good": 1.0}),)) for n in range(N_PAIRS)]
-    data = PreferenceData.from_records(records, ("good",))
+    signs = rng.choice([-1.0, 1.0], N_PAIRS).tolist()
+    records = [
+        Record(str(n), replies, (Comparison(0, 1, {"good": 1.0, "short": signs[n]}),))
+        for n in range(N_PAIRS)
+    ]
+    data = PreferenceData.from_records(records, ("good", "short"))
     # The first token of a prompt is its number: that tells which rows a rank trained on.
     prompts = [[n, *rng.integers(25, 40, rng.integers(1, 5))] for n in range(N_PAIRS)]
     texts = [rng.integers(25, 40, rng.integers(1, 9)) for _ in range(2 * N_PAIRS)]
     encoded = Encoded(Ragged.of(prompts), Ragged.of(texts), data.prompt_of)
     model = build_model(LlamaConfig(**SHAPE), seed=0).double()
     job = TrainingJob(
-        "expert", "pairwise", TradeOff((1.0,)), partial(order_by_objective, index=0),
+        "expert", "pairwise", TradeOff.even(2), partial(order_by_objective, index=0),
         partial(dpo_loss, beta=0.5),
     )  # fmt: skip
+    if loss == "scalarized":
+        combined = ScalarizedLoss(Mirror(eta=0.5), (0.6, 0.4), beta=0.5, is_length_normalized=False)
+        job = replace(job, loss=None, step_loss=combined)
     seen: list[int] = []
     model.get_input_embeddings().register_forward_pre_hook(
         lambda module, args: (
@@ -56,8 +66,8 @@ def main(folder: Path, batch_size: int, accumulate: int) -> None:
         precision="float32",
     )  # fmt: skip
     lines: list[float] = []
-    cost = jobs.train_job(
-        job, inputs, model, 0, settings, folder, lambda step, steps, n: lines.append(n["loss"])
+    _, cost = jobs.train_jobs(
+        [job], inputs, model, 0, settings, folder, lambda step, steps, n: lines.append(n["loss"])
     )
     rank = int(torch.distributed.get_rank()) if torch.distributed.is_initialized() else 0
     torch.save(model.state_dict(), folder / f"parameters-{rank}.pt")
@@ -68,4 +78,4 @@ def main(folder: Path, batch_size: int, accumulate: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

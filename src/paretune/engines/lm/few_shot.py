@@ -20,8 +20,8 @@ from paretune.core.shots import Examples, FewShot
 from paretune.core.user import Shot, User
 from paretune.engines.lm.encode import Encoded, Encoder, Ragged
 from paretune.engines.lm.prompt_form import keeps_prefix, text_ids
-from paretune.engines.lm.shot_budget import Asked, fit_shots, ragged_of, rows_of, words_of
-from paretune.errors import InputError, ShapeError
+from paretune.engines.lm.shot_budget import Asked, Fitted, fit_shots, ragged_of, rows_of, words_of
+from paretune.errors import InputError
 from paretune.functional.few_shot_prompt import description_prefix
 from paretune.functional.shots import (
     check_shots,
@@ -56,6 +56,21 @@ class FewShotCounts:
     shortened: int
     dropped: int
     n_shots: Mapping[int, int]
+
+    @classmethod
+    def of(cls, n_asked: int, decided: Sequence[Asked], fitted: Fitted) -> FewShotCounts:
+        """Counts of ``n_asked`` visits, of which those of ``decided`` were made."""
+        fits = [prompt is not None for prompt in fitted.prompts]
+        kept = fitted.kept[fits]
+        drawn = np.array([len(a.shots) for a in decided], dtype=np.int64)[fits]
+        return cls(
+            n_asked,
+            n_asked - len(decided),
+            len(fits) - sum(fits),
+            int((kept < drawn).sum()),
+            int((drawn - kept).sum()),
+            dict(sorted(Counter(kept.tolist()).items())),
+        )
 
 
 @final
@@ -134,61 +149,47 @@ def visits_of(
     example_of = np.tile(decided, len(epochs)).astype(np.int64)
     epoch_of = np.repeat(np.asarray(epochs, dtype=np.int64), len(decided))
     prompt_of, pool_prompt_of = joint_prompts(data, bank)
+    may_show = is_usable(shown_gaps, settings.min_gap)
     drawn = draw_shots(
-        examples,
-        example_of,
-        epoch_of,
-        prompt_of,
-        settings.n_shots,
-        seed,
-        source,
-        is_usable(shown_gaps, settings.min_gap),
-        shown_by,
-        pool_prompt_of,
-    )
+        examples, example_of, epoch_of, prompt_of, settings.n_shots, seed, source, may_show,
+        shown_by, pool_prompt_of,
+    )  # fmt: skip
     seen = examples.user_of if shown_by is None else shown_by
+    seen_users = [users[int(u)] for u in seen[example_of]]
     shots = _Shots(bank, users, source, orient(shown_gaps, settings.label_noise, seed))
-    asked = []
-    for example, row in zip(example_of.tolist(), drawn.tolist(), strict=True):
-        user = users[int(seen[example])]
-        shown = shots.of(row)
-        check_shots(user, shown)
-        query = data.prompts[int(data.prompt_of[data.first[examples.comparison_of[example]]])]
-        asked.append(Asked(user, query, shown))
-    fitted = fit_shots(encoder, asked, settings, data.rewards.objectives)
-    stays = np.array([prompt is not None for prompt in fitted.prompts], dtype=np.bool_)
-    if not stays.any():
-        raise InputError(
-            f"few shots: found no visit among {len(stays)} that fits {settings.max_prompt_tokens} "
-            f"prompt tokens, and {len(examples) - len(decided)} of {len(examples)} examples "
-            "without a preference, expected at least one"
+    asked = [
+        Asked(user, _query(data, comparison), shots.of(user, row))
+        for user, comparison, row in zip(
+            seen_users, examples.comparison_of[example_of].tolist(), drawn.tolist(), strict=True
         )
-    drawn_shots = np.array([len(a.shots) for a in asked], dtype=np.int64)[stays]
-    example_of, epoch_of, kept = example_of[stays], epoch_of[stays], fitted.kept[stays]
-    prompts = [prompt for prompt in fitted.prompts if prompt is not None]
-    own = [users[int(u)] for u in examples.user_of[example_of]]
-    prefixes = [""] * len(own)
+    ]
+    fitted = fit_shots(encoder, asked, settings, data.rewards.objectives)
+    stays = [v for v, prompt in enumerate(fitted.prompts) if prompt is not None]
+    counts = FewShotCounts.of(len(examples) * len(epochs), asked, fitted)
+    if not stays:
+        raise InputError(
+            f"few shots: found no visit of {counts.asked} to ask ({counts.undecided} without a "
+            f"preference, {counts.too_long} whose query alone has more than "
+            f"{settings.max_prompt_tokens} tokens), expected at least one"
+        )
+    rows = example_of[stays]
+    prefixes = [""] * len(stays)
     if settings.description == "generate":
-        told = [users[int(u)] for u in seen[example_of]]
-        prefixes = [description_prefix(words_of(user, data.rewards.objectives)) for user in told]
-    pairs = _pairs(data, prompts, own, examples.comparison_of[example_of], gaps[example_of] < 0)
+        names = data.rewards.objectives
+        prefixes = [description_prefix(words_of(seen_users[v], names)) for v in stays]
+    prompts = [prompt for prompt in fitted.prompts if prompt is not None]
+    own = [users[int(u)] for u in examples.user_of[rows]]
+    pairs = _pairs(data, prompts, own, examples.comparison_of[rows], gaps[rows] < 0)
     return Visits(
         pairs,
-        ragged_of([ids for ids, stay in zip(rows_of(fitted.ids), stays, strict=True) if stay]),
-        example_of,
-        epoch_of,
-        kept,
-        np.abs(gaps[example_of]),
+        ragged_of([fitted.ids[v] for v in stays]),
+        rows,
+        epoch_of[stays],
+        fitted.kept[stays],
+        np.abs(gaps[rows]),
         tuple(prefixes),
         keeps_prefix(encoder, prompts[0], pairs.texts[0]),
-        FewShotCounts(
-            asked=len(examples) * len(epochs),
-            undecided=(len(examples) - len(decided)) * len(epochs),
-            too_long=int((~stays).sum()),
-            shortened=int((kept < drawn_shots).sum()),
-            dropped=int((drawn_shots - kept).sum()),
-            n_shots=dict(sorted(Counter(kept.tolist()).items())),
-        ),
+        counts,
     )
 
 
@@ -246,11 +247,17 @@ class _Shots:
         self._of = (data, users, pool, is_flipped)
         self._made: dict[int, Shot] = {}
 
-    def of(self, rows: Sequence[int]) -> tuple[Shot, ...]:
+    def of(self, user: User, rows: Sequence[int]) -> tuple[Shot, ...]:
         for row in rows:
             if row >= 0 and row not in self._made:
                 self._made[row] = shots_of(*self._of, [row])[0]
-        return tuple(self._made[row] for row in rows if row >= 0)
+        shots = tuple(self._made[row] for row in rows if row >= 0)
+        check_shots(user, shots)
+        return shots
+
+
+def _query(data: PreferenceData, comparison: int) -> Prompt:
+    return data.prompts[int(data.prompt_of[data.first[comparison]])]
 
 
 def _pairs(
@@ -261,8 +268,6 @@ def _pairs(
     is_flipped: npt.NDArray[np.bool_],
 ) -> PreferenceData:
     """One comparison a visit, the response its user prefers first."""
-    if len(prompts) != len(comparison_of):
-        raise ShapeError(f"visits: found {len(prompts)} prompts for {len(comparison_of)} rows")
     first, second = data.first[comparison_of], data.second[comparison_of]
     chosen, rejected = np.where(is_flipped, second, first), np.where(is_flipped, first, second)
     rows = np.stack([chosen, rejected], axis=1).ravel()

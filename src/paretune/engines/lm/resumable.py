@@ -20,6 +20,9 @@ class Resumable(nn.Module):
         states: modules whose buffers belong to a checkpoint.
     """
 
+    # The library asks for it when a file lacks names, as ours do: what is frozen is not in them.
+    _keys_to_ignore_on_save = None
+
     def __init__(self, policies: nn.Module, states: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.policies = policies
