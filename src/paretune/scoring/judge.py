@@ -92,7 +92,9 @@ def judge_comparisons(
         array([[0.33333333]])
     """
     chosen = _chosen(wanted, len(pairs), len(objectives))
-    cache, names = cache or AnswerCache(), objectives.names
+    # Not `cache or ...`: an empty cache is a cache.
+    cache = AnswerCache() if cache is None else cache
+    names = objectives.names
     cells = np.argwhere(chosen)
     ends = [
         (_key(form, question), _key(form, question.turned))
