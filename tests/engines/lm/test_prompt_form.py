@@ -18,12 +18,12 @@ CHAT = (
     "{% for m in messages %}{% if m.role == 'system' %}w30 {{ m.content }} "
     "{% elif m.role == 'user' %}<user> {{ m.content }} "
     "{% else %}<bot> {{ m.content }} w39 <eos> {% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}<bot>{% endif %}"
+    "{% if add_generation_prompt %}<bot> {% endif %}"
 )
 REFUSING = CHAT.replace("w30 {{ m.content }} ", "{{ raise_exception('no system') }}")
 LOSING = CHAT.replace("w30 {{ m.content }} ", "")
 # Opens the last turn with a block that it strips from a finished one, as reasoning models do.
-THINKING = CHAT.replace("<bot>{% endif %}", "<bot> w31{% endif %}")
+THINKING = CHAT.replace("<bot> {% endif %}", "<bot> w31 {% endif %}")
 TURNS = (Message("system", "w5"), Message("user", "w6"), Message("assistant", "w7"),
          Message("user", "w8"))  # fmt: skip
 FOLDED = (Message("user", "w5\n\nw6"), *TURNS[2:])
@@ -73,8 +73,9 @@ def test_the_embedded_world_takes_few_shot_prompts() -> None:
     for layout in ("inline", "dialogue"):
         turns = few_shot_prompt([shot], "how do i paint the door ?", FewShot(layout=layout))
         prompt = prompt_for(encoder, turns)
-        assert [m.role for m in prompt][0] == "user"
+        assert isinstance(prompt, tuple) and prompt[0].role == "user"
         assert keeps_prefix(encoder, prompt, reply)
+        assert reply_ids(encoder, prompt, reply) == encoder.encode_responses([reply])[0][0].tolist()
         told = encoder.decode([encoder.encode_prompts([prompt])[0][0]])[0]
         assert "how do i clean the lamp ?" in told and reply in told
         assert told.endswith("how do i paint the door ?")
