@@ -275,8 +275,8 @@ class LogHypervolume(Scalarizer):
             left = torch.where(weights > 0, reference - losses, 1)
             if (left <= 0).any():
                 raise InputError(
-                    f"LogHypervolume: found a loss of {float(losses.detach().max()):.4g}, expected all "
-                    f"below the reference {self.reference}"
+                    f"LogHypervolume: found a loss of {float(losses.detach().max()):.4g}, "
+                    f"expected all below the reference {self.reference}"
                 )
             return -(weights * left.log()).sum(-1)
 
