@@ -9,6 +9,9 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST, _QUANTILE = 0.05, 0.9
 
+# Labels enter files; a quotient that should be a half is one.
+_DIGITS = 12
+
 
 def pair_scales(differences: npt.ArrayLike) -> Floats:
     """Differences that count as a full preference, one an axis.
@@ -53,4 +56,4 @@ def pair_scores(differences: npt.ArrayLike, scales: npt.ArrayLike) -> Floats:
         array([[ 0.25, -1.  ]])
     """
     ratios = np.asarray(differences, dtype=np.float64) / np.asarray(scales)
-    return np.asarray(np.clip(ratios, -1.0, 1.0))
+    return np.asarray(np.round(np.clip(ratios, -1.0, 1.0), _DIGITS))
