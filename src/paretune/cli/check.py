@@ -12,10 +12,10 @@ from paretune.cli.run import load
 def check(config: ConfigArg, set_: SetOption = None, json: JsonOption = False) -> None:
     """Check a configuration and all of its data; train nothing."""
     prepare()
-    parsed, _ = load(config, set_, RUNS)
+    parsed, folder = load(config, set_, RUNS)
     from paretune.pipeline.checking import check_run
 
-    summary, notes = check_run(parsed)
+    summary, notes = check_run(parsed, folder)
     if json:
         print(json_.dumps({"data": summary.to_json(), "notes": notes}, ensure_ascii=False))
         return

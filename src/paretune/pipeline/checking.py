@@ -16,6 +16,8 @@ from paretune.errors import ConfigError
 from paretune.pipeline.base import require_base, require_text
 from paretune.pipeline.comparisons import new_encoder
 from paretune.pipeline.config import RunConfig
+from paretune.pipeline.folder import RunFolder
+from paretune.pipeline.judging import foretell
 from paretune.pipeline.records import labelled, read_run, split_run
 from paretune.pipeline.rewards import check_scorers, function_scorers, reward_configs
 from paretune.pipeline.sweep import check_job
@@ -23,8 +25,12 @@ from paretune.pipeline.worlds import world_of
 from paretune.scoring.score import score_responses
 
 
-def check_run(config: RunConfig) -> tuple[DataSummary, list[str]]:
-    """Read everything, train nothing.
+def check_run(config: RunConfig, folder: Path | None = None) -> tuple[DataSummary, list[str]]:
+    """Read everything, train nothing, ask nobody.
+
+    Args:
+        config: of the run.
+        folder: of the run, where a judge's answers may be; it need not exist.
 
     Returns:
         The summary of the data, and sentences about what the run will do.
@@ -49,6 +55,12 @@ def check_run(config: RunConfig) -> tuple[DataSummary, list[str]]:
     _check_prompts(config, data)
     notes += _needs(config, data)
     _check_jobs(config, data)
+    if judge := config.data.judge:
+        notes.append(f"judge: {foretell(config, RunFolder(folder or Path()), result.records)}")
+        # The reader knows only what the files hold; the judge will fill these gaps.
+        filled = [f"{config.objectives[i]!r} has no label" for i in judge.judged(config.axes)]
+        kept = (w for w in result.warnings if not any(gap in w for gap in filled))
+        result = replace(result, warnings=tuple(kept))
     n_policies = sum(
         len(config.build_method(m).plan(len(config.objectives), config.tradeoffs_of(m)))
         for m in config.methods

@@ -26,6 +26,7 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.settings import LoraSettings, TrainSettings
 from paretune.errors import ConfigError, nearest
 from paretune.methods import build
+from paretune.pipeline.judge_config import JudgeConfig, may_be_secret
 from paretune.pipeline.meaning import problems_of
 from paretune.pipeline.strict_yaml import Where, apply_overrides, read_yaml
 
@@ -62,6 +63,7 @@ class DataConfig(_Strict):
     pairs_per_prompt: int | None = Field(
         None, ge=1, description="comparisons made from scores, of each prompt; default all"
     )
+    judge: JudgeConfig | None = Field(None, description="a language model that labels comparisons")
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
@@ -328,7 +330,8 @@ def _beside(values: Any, folder: Path, key: str = "") -> Any:
     if isinstance(values, dict):
         return {k: _beside(v, folder, f"{key}.{k}") for k, v in values.items()}
     # data.path, data.<objective>, data.files.<objective>, base.path, rewards.<objective>.<kind>
-    is_place = key.startswith(".data.") or key == ".base.path"
+    is_place = key.startswith(".data.") and not key.startswith(".data.judge.")
+    is_place = is_place or key == ".base.path"
     is_place = is_place or (".rewards." in key and key.endswith((".function", ".model")))
     if not isinstance(values, str) or not is_place or Path(values).is_absolute():
         return values
@@ -359,6 +362,7 @@ def _place(key: tuple[str | int, ...], where: Where, source: str) -> str:
 _KNOWN: dict[str, Any] = {
     "": RunConfig, "data": DataConfig, "base": BaseConfig, "base.build": BuildConfig,
     "generate": GenerateConfig, "evaluate": EvaluateConfig, "evaluate.box": BoxConfig,
+    "data.judge": JudgeConfig,
 }  # fmt: skip
 
 
@@ -369,7 +373,8 @@ def _explain(error: Any, where: Where, source: str) -> str:
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _known_keys(key[:-1])
         return f"{place}: {name}: unknown key{nearest(str(key[-1]), known) if known else ''}"
-    found = "" if error["type"] == "missing" else f" (found {error['input']!r:.80})"
+    is_quiet = error["type"] == "missing" or may_be_secret(key, error["input"])
+    found = "" if is_quiet else f" (found {error['input']!r:.80})"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{place}: {name or 'run'}: {message}{found}"
 

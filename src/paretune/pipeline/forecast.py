@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paretune.core.job import BASE, Replies, order_jobs
 from paretune.pipeline.config import RunConfig
+from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.rewards import reward_configs
 from paretune.pipeline.sweep import in_words
 
@@ -13,7 +14,10 @@ _SHOWN = 4
 
 
 def forecast(config: RunConfig, folder: Path) -> str:
-    """Objectives, data, base and every method's jobs; reads no data and loads no model."""
+    """Objectives, data, base and every method's jobs; loads no model and sends nothing.
+
+    Data are read only where a judge labels them, to count what it would be asked.
+    """
     lines = [f"run {config.name} in {folder}", f"objectives: {', '.join(config.objectives)}"]
     data = config.data
     files = ", ".join(data.files.values()) or data.path
@@ -25,6 +29,13 @@ def forecast(config: RunConfig, folder: Path) -> str:
                 f"{n} = {r.model_dump(exclude_defaults=True)}" for n, r in sources.items()
             )
             lines.append(f"{role}: {told}")
+    if data.judge:
+        from paretune.pipeline.judging import foretell
+        from paretune.pipeline.records import read_parts
+
+        parts = read_parts(config)
+        told = foretell(config, RunFolder(folder), [*parts.train, *parts.test])
+        lines.append(f"judge: {told}")
     base = config.base.path or ("built from nothing" if config.base.build else "the world's")
     lora = config.train.lora
     tuning = f"LoRA rank {lora.rank}, {lora.quantize} base" if lora else "full fine-tuning"

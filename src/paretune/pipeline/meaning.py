@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
+from paretune.pipeline.judge_config import judge_problems
 
 if TYPE_CHECKING:
     from paretune.pipeline.config import MethodConfig, RunConfig
@@ -40,6 +41,8 @@ def problems_of(config: RunConfig) -> Iterator[tuple[Key, str]]:
         for name in names:
             if problem := _problem(lambda name=name: config.axes.index(name)):  # type: ignore[misc]
                 yield (*section, name), problem
+    for place, problem in judge_problems(config.data.judge, config.axes):
+        yield ("data", "judge", *place), problem
     if problem := _problem(lambda: _distinct(config.run_tradeoffs)):
         yield ("tradeoffs",), problem
     for n, method in enumerate(config.methods):

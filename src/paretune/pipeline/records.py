@@ -1,9 +1,10 @@
-"""Stage 1: records read, checked and split."""
+"""Stage 1: records read, checked and split, and labelled where the run has a judge."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, final
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
 from paretune.pipeline.worlds import world_of
 
 TRAIN, TEST, PROMPTS = "train.jsonl", "test.jsonl", "prompts.json"
+
+Say = Callable[[str], None]
+Step = Callable[[str, int, int], None]
 
 
 def sources(config: RunConfig) -> list[DataSource]:
@@ -56,45 +60,106 @@ def split_run(config: RunConfig, result: ReadResult) -> tuple[list[Record], list
     return list(parts["train"]), list(parts["test"])
 
 
-def records_stage(config: RunConfig, run: RunFolder) -> Sealed:
-    """Make stage 1: training and test records (a prompt in only one of them), test prompts."""
-    data = config.data
-    stage = Sealed(
-        run.stage(1),
-        {
-            "objectives": config.objectives,
-            "data": data.model_dump(),
-            # Files may change under the same name; their content is what counts.
-            "content": [data_identity(s.path) for s in sources(config)] if not data.world else [],
-            "seed": config.seed,
-        },
-    )
+def records_stage(
+    config: RunConfig, run: RunFolder, say: Say | None = None, step: Step | None = None
+) -> Sealed:
+    """Make stage 1: training and test records (a prompt in only one of them), test prompts.
+
+    Where the run has a judge, both hold its labels.
+
+    Raises:
+        RunError: if the judge does not answer; what it answered is kept.
+    """
+    stage = Sealed(run.stage(1), _inputs(config, _judged_before(run)))
     if stage.is_done():
         return stage
-    with stage.writing() as (folder, facts):
-        world = world_of(config)
-        if world is not None:
-            train, test = world.preferences(data.pairs, config.seed), []
-            prompts: list[Prompt] = list(world.test_prompts)
-            facts.update(rows_read=len(train), used=len(train))
-        else:
-            result = read_run(config)
-            train, test = split_run(config, result)
-            prompts = [record.prompt for record in test]
-            counts = result.counts
-            facts.update(rows_read=counts.read, used=counts.used)
-            facts.update(skipped=dict(counts.skipped), cut=dict(counts.cut))
-        if not train or not prompts:
-            raise DataError(
-                f"data: found {len(train)} training and {len(prompts)} test prompts, expected at "
-                "least one of each; give more rows or another test_share"
-            )
+    if config.data.judge:
+        from paretune.pipeline.judging import judge_endpoint, judge_records
+
+        judge_endpoint(config.data.judge)  # a missing key is told before anything is read
+    parts = read_parts(config)
+    train, test, facts = parts.train, parts.test, dict(parts.facts)
+    if config.data.judge:
+        done = judge_records(config, run, [*train, *test], say or _silent, step or _silent)
+        train, test = done.records[: len(train)], done.records[len(train) :]
+        facts["judge"] = done.facts
+        stage = Sealed(stage.path, _inputs(config, done.digest))
+    with stage.writing(**facts) as (folder, facts):
         write_records(folder / TRAIN, train)
         if test:
             write_records(folder / TEST, test)
-        write_json(folder / PROMPTS, [prompt_json(p) for p in prompts])
-        facts.update(train_records=len(train), test_prompts=len(prompts))
+        write_json(folder / PROMPTS, [prompt_json(p) for p in parts.prompts])
+        facts.update(train_records=len(train), test_prompts=len(parts.prompts))
     return stage
+
+
+@final
+@dataclass(frozen=True)
+class Parts:
+    """What a run reads.
+
+    Args:
+        train: records to learn from.
+        test: records whose prompts are kept for evaluation; a world has none.
+        prompts: for evaluation.
+        facts: counts of rows.
+    """
+
+    train: list[Record]
+    test: list[Record]
+    prompts: list[Prompt]
+    facts: dict[str, Any]
+
+
+def read_parts(config: RunConfig) -> Parts:
+    """The records of a run, checked and split.
+
+    Raises:
+        DataError: if there is nothing to train on, or nothing to evaluate with.
+    """
+    world = world_of(config)
+    if world is not None:
+        train, test = world.preferences(config.data.pairs, config.seed), []
+        prompts: list[Prompt] = list(world.test_prompts)
+        facts: dict[str, Any] = {"rows_read": len(train), "used": len(train)}
+    else:
+        result = read_run(config)
+        train, test = split_run(config, result)
+        prompts = [record.prompt for record in test]
+        counts = result.counts
+        facts = {"rows_read": counts.read, "used": counts.used}
+        facts |= {"skipped": dict(counts.skipped), "cut": dict(counts.cut)}
+    if not train or not prompts:
+        raise DataError(
+            f"data: found {len(train)} training and {len(prompts)} test prompts, expected at "
+            "least one of each; give more rows or another test_share"
+        )
+    return Parts(train, test, prompts, facts)
+
+
+def _inputs(config: RunConfig, judged: str | None) -> dict[str, Any]:
+    """What stage 1 follows from; of a judge, what it was asked and the labels it gave."""
+    data = config.data
+    inputs = {
+        "objectives": config.objectives,
+        "data": data.model_dump(exclude={"judge"}),
+        # Files may change under the same name; their content is what counts.
+        "content": [data_identity(s.path) for s in sources(config)] if not data.world else [],
+        "seed": config.seed,
+    }
+    if data.judge:
+        inputs["judge"] = {**data.judge.asked_for, "labels": judged}
+    return inputs
+
+
+def _judged_before(run: RunFolder) -> str | None:
+    """Digest of the labels that a finished stage 1 holds: they are not asked for again."""
+    manifest = Sealed(run.stage(1), {}).manifest or {"inputs": {}}
+    return manifest["inputs"].get("judge", {}).get("labels")
+
+
+def _silent(*what: object) -> None:
+    """Says nothing."""
 
 
 def read_part(config: RunConfig, run: RunFolder, part: str) -> PreferenceData:

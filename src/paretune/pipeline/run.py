@@ -128,7 +128,7 @@ def _guarded(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
 
 def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> Finished:
     voice.say("records: reading and checking")
-    records = records_stage(config, run)
+    records = records_stage(config, run, voice.say, voice.step)
     voice.say(_account(records))
     base = base_of(config, run, voice.step)
     identity = model_identity(base)
