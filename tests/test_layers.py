@@ -20,7 +20,7 @@ LAYERS = (
     ("cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-PURE = {"core": {"numpy"}, "functional": {"numpy", "torch", "scipy", "moocore"}}
+PURE = {"core": {"numpy"}, "functional": {"numpy", "torch", "scipy", "moocore", "torchjd"}}
 """Packages that the pure layers may import, besides Python's own."""
 NO_FILE_OR_NETWORK = {
     "asyncio", "ftplib", "glob", "http", "io", "mmap", "multiprocessing", "os", "pickle", "shutil",

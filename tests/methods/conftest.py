@@ -32,7 +32,8 @@ def check_plan(method: Method, n_objectives: int) -> list[TrainingJob]:
     for job in plan:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", job.id), job.id
         assert job.kind in ("sft", "pairwise", "constrained")
-        assert (job.loss is not None) == (job.kind == "pairwise")
+        losses = [loss for loss in (job.loss, job.step_loss) if loss is not None]
+        assert len(losses) == (job.kind == "pairwise"), "one loss, or one of a whole step"
         assert (job.goal is not None) == (job.kind == "constrained")
         assert callable(job.rows) == (job.kind != "constrained")
         assert job.head is None or job.group is not None, "a head belongs to a group"

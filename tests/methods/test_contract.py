@@ -25,12 +25,18 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"labels": "agreeing"},
         {"labels": "single", "objective": 0},
     ),
+    "fspo": ({"scalarizer": "stch"}, {"description": "generate"}),
     "mopo": (
         {"primary": 1},
         {"candidates": 4},
         {"primary": 1, "divergence": "alpha"},
         {"heads": "adapter"},
         {"thresholds": [0.5] * 4},
+    ),
+    "scalarized_dpo": (
+        {"scalarizer": "stch"},
+        {"scalarizer": "mirror", "options": {"eta": 0.2}},
+        {"backbone": "shared"},
     ),
     "pareto_hqd": ({"stages": 1}, {"select": "linear"}, {"select": "random"}, {"select": "full"}),
 }
@@ -55,7 +61,8 @@ def test_class_is_a_final_frozen_documented_dataclass(name: str) -> None:
     assert re.fullmatch(r"arXiv:\d{4}\.\d{5}|https://\S+", method.paper)
     assert set(method().needs) <= {"pairs", "scores"}
     for field in dataclasses.fields(method):
-        assert field.default is not dataclasses.MISSING, f"{field.name} has no default"
+        given = {field.default, field.default_factory} - {dataclasses.MISSING}
+        assert given, f"{field.name} has no default"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -93,7 +100,7 @@ def test_unknown_option_is_refused(name: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_numbers_out_of_range_are_refused(name: str) -> None:
     for field, annotation in typing.get_type_hints(METHODS[name]).items():
-        if typing.get_origin(annotation) is tuple:
+        if typing.get_origin(annotation) in (tuple, Mapping):
             continue
         kinds = typing.get_args(annotation) or (annotation,)
         if int in kinds or float in kinds:
@@ -116,7 +123,9 @@ def _changed(method: Method, field: str) -> Iterator[Method]:
     is_tuple = typing.get_origin(annotation) is tuple
     kinds = (annotation,) if is_tuple else typing.get_args(annotation) or (annotation,)
     candidates: list[Any] = []
-    if typing.get_origin(annotation) is Literal:
+    if typing.get_origin(annotation) is Mapping:
+        candidates = [{"mu": 0.5}]
+    elif typing.get_origin(annotation) is Literal:
         candidates = list(kinds)
     elif bool in kinds:
         candidates = [not value]
@@ -126,6 +135,8 @@ def _changed(method: Method, field: str) -> Iterator[Method]:
         candidates = [0.25, 0.75]
     elif str in kinds:
         candidates = ["other"]
+    elif annotation == tuple[int, ...]:
+        candidates = [(1, 3)]
     elif any(typing.get_origin(kind) is tuple for kind in kinds):
         candidates = [(0.25,) * 4, (None, 0.75, 0.5, 0.5)]
     for candidate in candidates:

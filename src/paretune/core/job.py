@@ -121,6 +121,7 @@ class Shown:
         epochs: visits of every comparison, each with shots of its own, >= 1.
         utility: how users rate.
         reference: id of the job whose policy is the reference, with the same prompts.
+        description_weight: of the likelihood of descriptions, where the policy writes them, >= 0.
     """
 
     prompts: FewShot
@@ -129,6 +130,7 @@ class Shown:
     epochs: int = 1
     utility: Utility = "linear"
     reference: str = BASE
+    description_weight: float = 0.0
 
 
 @final

@@ -9,6 +9,7 @@ from typing import Literal, final
 import numpy as np
 import numpy.typing as npt
 
+from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
 
@@ -31,6 +32,7 @@ class Steering:
             sampling.
         utility: how candidates are rated: ``linear`` weighted sum of z-scores, or ``chebyshev``.
         condition: for ``condition``: rewrites a prompt text.
+        shots: for ``condition``: prompts that show pairs which the trade-off labels.
     """
 
     kind: SteeringKind
@@ -40,6 +42,7 @@ class Steering:
     candidates: int = 1
     utility: Literal["linear", "chebyshev"] = "linear"
     condition: Callable[[str], str] | None = None
+    shots: FewShot | None = None
 
     def __post_init__(self) -> None:
         if len(self.policies) != len(self.weights) or not self.policies:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal
 
 from paretune.errors import ConfigError, nearest
 from paretune.functional.gradient_combination import MGDA, UPGrad
@@ -19,7 +19,12 @@ from paretune.functional.scalarizers import (
     Tilted,
 )
 
-SCALARIZERS: Mapping[str, type[Scalarizer]] = {
+ScalarizerName = Literal[
+    "linear", "chebyshev", "stch", "tilted", "pareto_hv", "loghv", "mirror", "uw", "rlw", "mgda",
+    "upgrad",
+]  # fmt: skip
+
+SCALARIZERS: Mapping[ScalarizerName, type[Scalarizer]] = {
     "linear": Linear,
     "chebyshev": Chebyshev,
     "stch": SmoothChebyshev,
@@ -52,7 +57,7 @@ def build_scalarizer(name: str, options: Mapping[str, Any] | None = None) -> Sca
     """
     if name not in SCALARIZERS:
         raise ConfigError(f"unknown scalarizer {name!r}{nearest(name, SCALARIZERS)}")
-    cls: Any = SCALARIZERS[name]
+    cls: Any = SCALARIZERS[name]  # type: ignore[index]
     known = [field.name for field in fields(cls)]
     given = {}
     for option, value in (options or {}).items():

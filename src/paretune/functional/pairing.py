@@ -166,6 +166,21 @@ def keep_labelled(labels: Labels, keys: Keys, weights: Sequence[float]) -> PairO
     return PairOrder(index, np.zeros(len(index), dtype=np.bool_))
 
 
+def keep_every(labels: Labels, keys: Keys) -> PairOrder:
+    """Every comparison with a label, as it stands: for pairs that their users have ordered.
+
+    Args:
+        labels: ``(P, M)`` in [-1, 1], NaN = not labelled.
+        keys: ``(P,)`` unused: nothing is drawn.
+
+    Example:
+        >>> keep_every(np.array([[0.0, -1.0], [np.nan, np.nan]]), np.zeros(2, np.uint64)).index
+        array([0])
+    """
+    index = np.flatnonzero(~np.isnan(labels).all(axis=1))
+    return PairOrder(index, np.zeros(len(index), dtype=np.bool_))
+
+
 def label_from_rewards(
     margins: npt.NDArray[np.float64], slope: float | None = None, keys: Keys | None = None
 ) -> Labels:

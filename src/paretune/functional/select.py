@@ -212,6 +212,17 @@ def select_all(pool: Pool) -> Rows:
     return np.arange(len(pool.rewards), dtype=np.int64)
 
 
+def select_first(pool: Pool) -> Rows:
+    """The first response of every prompt: the chosen one, where a user has ordered the pairs.
+
+    Example:
+        >>> pool = Pool(np.zeros((4, 1)), np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0]))
+        >>> select_first(pool)
+        array([0, 2])
+    """
+    return np.sort(np.unique(pool.prompt_of, return_index=True)[1]).astype(np.int64)
+
+
 def _candidates(
     pool: Pool,
     k: int,

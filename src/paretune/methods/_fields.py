@@ -63,6 +63,9 @@ def _convert(value: Any, annotation: Any, where: str) -> Any:
         return value
     if typing.get_origin(annotation) is tuple and isinstance(value, list | tuple):
         return tuple(_convert(v, typing.get_args(annotation)[0], where) for v in value)
+    if typing.get_origin(annotation) is Mapping and isinstance(value, Mapping):
+        # What the options mean, whoever takes them checks.
+        return dict(value)
     if annotation is float and not isinstance(value, bool):
         try:
             # Text too: YAML 1.1 reads 1e-5 as text.

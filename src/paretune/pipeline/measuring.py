@@ -19,10 +19,10 @@ from paretune.evaluation.replies import Constraint, MethodReplies, PointReplies,
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed, write_json
 from paretune.pipeline.records import read_test_prompts
-from paretune.pipeline.replies import read_replies
+from paretune.pipeline.replies import REPLIES, read_replies
 from paretune.pipeline.rewards import has_own_judges, read_normalizer, reward_configs
 from paretune.pipeline.sweep import MethodPlan
-from paretune.pipeline.tasks import REPLIES, ReplyTask, RoundTask, TrainTask
+from paretune.pipeline.tasks import ReplyTask, RoundTask, TrainTask
 from paretune.pipeline.worlds import world_of
 
 FRONT = "front.json"

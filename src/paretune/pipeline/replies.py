@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -14,15 +14,17 @@ import numpy.typing as npt
 
 from paretune.core.job import BASE
 from paretune.core.policy import Steering
-from paretune.core.record import Prompt
+from paretune.core.record import PreferenceData, Prompt
 from paretune.core.rewards import Normalizer
 from paretune.engines.lm.encode import Encoder
 from paretune.errors import ConfigError
+from paretune.functional.few_shot_prompt import split_generated
 from paretune.functional.scalarize import chebyshev
 from paretune.scoring.score import score_responses
 from paretune.scoring.scorer import Scorer
 
 Progress = Callable[[int, int], None]
+REPLIES = "replies.jsonl"
 
 
 @final
@@ -82,6 +84,8 @@ def draw(
     draws: int,
     rate: Callable[[npt.NDArray[np.int64], list[str]], npt.NDArray[np.float64]] | None = None,
     progress: Progress | None = None,
+    bank: PreferenceData | None = None,
+    seed: int = 0,
 ) -> Drawn:
     """Replies to prompts, the best of several candidates where the steering asks for it.
 
@@ -95,22 +99,35 @@ def draw(
         rate: utility ``(R,)`` of candidates from their prompt numbers and texts; needed with
             more than one candidate.
         progress: called with (replies so far, all).
+        bank: training records that prompts show pairs of, where the steering asks for it.
+        seed: of the choice of pairs.
     """
     from paretune.engines.lm.forward import fast_dtype
     from paretune.engines.lm.generate import generate
 
     started = time.process_time()
-    asked: Sequence[Prompt] = prompts
-    if steering.condition is not None:
-        asked = [steering.condition(encoder.prompt_text(p)) for p in prompts]
-    ids, _ = encoder.encode_prompts(asked)
+    if steering.shots is not None:
+        from paretune.pipeline.shown import description_tokens, shot_encoder, shown_prompts
+
+        assert bank is not None
+        roomy = shot_encoder(encoder, steering.shots, positions_of(model))
+        ids = shown_prompts(steering, prompts, bank, roomy, seed)
+        more = description_tokens(roomy, bank, steering)
+        decoding = replace(decoding, max_new_tokens=decoding.max_new_tokens + more)
+    else:
+        asked: Sequence[Prompt] = prompts
+        if steering.condition is not None:
+            asked = [steering.condition(encoder.prompt_text(p)) for p in prompts]
+        ids, _ = encoder.encode_prompts(asked)
     replies = generate(
         model, ids, int(encoder.tokenizer.eos_token_id), encoder.pad_id, decoding,
         draws=draws * steering.candidates, progress=progress,
         dtype=fast_dtype(next(model.parameters()).device),
     )  # fmt: skip
-    flat = [ids for of_prompt in replies for ids in of_prompt]
+    flat = [reply for of_prompt in replies for reply in of_prompt]
     texts = encoder.decode(flat)
+    if steering.shots is not None and steering.shots.description == "generate":
+        texts = [split_generated(text)[1] for text in texts]
     prompt_of = np.repeat(np.arange(len(prompts)), draws * steering.candidates)
     n_tokens = sum(len(f) + 1 for f in flat)
     if steering.candidates > 1:
@@ -119,6 +136,12 @@ def draw(
         chosen = np.arange(len(best)) * steering.candidates + best
         texts, prompt_of = [texts[int(i)] for i in chosen], prompt_of[chosen]
     return Drawn(prompt_of, texts, n_tokens, time.process_time() - started)
+
+
+def positions_of(model: Any) -> int | None:
+    """Tokens that a model has positions for, where its config says so."""
+    found = getattr(model.config, "max_position_embeddings", None)
+    return None if found is None else int(found)
 
 
 def candidate_utility(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 from paretune.core.description import describe
-from paretune.core.job import BASE, Pool, Replies, TrainingJob, group_jobs, order_jobs
+from paretune.core.job import BASE, Pool, Replies, Shown, TrainingJob, group_jobs, order_jobs
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
@@ -17,9 +17,10 @@ from paretune.functional.goal_table import check_goal
 from paretune.functional.pairing import comparison_keys
 from paretune.pipeline.config import MethodConfig, RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.job_inputs import round_folder
 from paretune.pipeline.meaning import REFERENCE
 from paretune.pipeline.rewards import has_own_judges, reward_configs
-from paretune.pipeline.tasks import ReplyTask, RoundTask, Task, TrainTask, round_folder
+from paretune.pipeline.tasks import ReplyTask, RoundTask, Task, TrainTask
 
 _REPLY_WEIGHT = 0.3
 """Cost of generating a reply, in units of training on one row."""
@@ -102,7 +103,10 @@ def _plan_method(
         made = Sealed(run.policy(method.name, first.group or first.id), inputs)
         weight = _train_weight(first, settings, n_rows)
         start = None if first.start == BASE else folders[first.start]
-        task = TrainTask(method.name, tuple(together), start, settings, made, tuple(needs), weight)
+        reference = folders.get(first.source.reference) if isinstance(first.source, Shown) else None
+        task = TrainTask(
+            method.name, tuple(together), start, reference, settings, made, tuple(needs), weight
+        )
         sealed |= dict.fromkeys(task.folders, made)
         folders |= task.folders
         tasks.append(task)
@@ -241,7 +245,7 @@ def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> N
             trainable_goal(job)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
-    if isinstance(job.source, Replies):
+    if isinstance(job.source, Replies | Shown):
         return
     rule: Any = job.rows
     try:

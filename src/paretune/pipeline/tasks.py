@@ -8,24 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
 
-import numpy as np
-
 from paretune.core.job import Replies, TrainingJob
 from paretune.core.policy import Steering
-from paretune.core.record import PreferenceData, Prompt, Record, Response
-from paretune.core.rewards import RewardMatrix
+from paretune.core.record import Prompt
 from paretune.engines.lm.settings import TrainSettings
-from paretune.errors import InputError
-from paretune.functional.collapse import collapse_cause
 from paretune.pipeline.comparisons import Materials, read_materials
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.job_inputs import job_inputs, round_prompts
 from paretune.pipeline.records import read_test_prompts
 from paretune.pipeline.replies import (
+    REPLIES,
     candidate_utility,
     draw,
     load_steered,
-    read_replies,
     score_drawn,
     write_replies,
 )
@@ -38,7 +34,6 @@ if TYPE_CHECKING:
     from paretune.engines.lm.checkpoints import Checkpoints
 
 Progress = Callable[[int, int], None]
-REPLIES = "replies.jsonl"
 
 
 @final
@@ -93,6 +88,8 @@ class TrainTask:
         method: name of the method in the results.
         jobs: one, or all of a group.
         start: folder of the policy it goes on from; ``None`` for the base.
+        reference: folder of the policy that is the reference of a few-shot job; ``None`` for the
+            base.
         settings: of the run, for this method.
         sealed: the folder: the policy itself, or of a group one folder a policy.
         needs: tasks that must be done before.
@@ -102,6 +99,7 @@ class TrainTask:
     method: str
     jobs: tuple[TrainingJob, ...]
     start: Path | None
+    reference: Path | None
     settings: TrainSettings
     sealed: Sealed
     needs: tuple[str, ...]
@@ -133,13 +131,11 @@ class TrainTask:
         from paretune.engines.lm.jobs import train_jobs
         from paretune.engines.lm.models import load_tokenizer
 
-        here, job = _context(place), self.jobs[0]
-        inputs = here.job_data
-        if isinstance(job.source, Replies):
-            inputs = _reply_data(place, self.method, job.source)
+        here, job = context(place), self.jobs[0]
         settings = replace(self.settings, seed=self.settings.seed + place.config.seed)
         with self.sealed.writing() as (folder, facts):
             model = _start_model(place, self.start, settings)
+            inputs = job_inputs(place, here, self.method, job, self.reference)
             losses: list[float] = []
 
             def watch(step: int, steps: int, numbers: Any) -> None:
@@ -185,8 +181,8 @@ class RoundTask:
         """Draw, reward and write the replies."""
         from paretune.engines.lm.generate import Decoding
 
-        here = _context(place)
-        prompts = _round_prompts(here.job_data.data, self.source, place.config.seed)
+        here = context(place)
+        prompts = round_prompts(here.job_data.data, self.source, place.config.seed)
         source, generate = self.source, place.config.generate
         decoding = Decoding(
             generate.max_new_tokens, source.temperature, source.top_p, place.config.seed + 1,
@@ -230,7 +226,7 @@ class ReplyTask:
         """Draw, judge and write the replies."""
         from paretune.engines.lm.generate import Decoding
 
-        config, here, steering = place.config, _context(place), self.steering
+        config, here, steering = place.config, context(place), self.steering
         prompts = here.test_prompts
         generate = config.generate
         decoding = Decoding(
@@ -247,7 +243,7 @@ class ReplyTask:
             model = load_steered(steering, self.policies, place.base, config.quantize)
             drawn = draw(
                 model, here.encoder, prompts, steering, decoding, config.evaluate.draws, rate,
-                progress,
+                progress, here.job_data.data, config.seed,
             )  # fmt: skip
             rewards = score_drawn(drawn, prompts, here.scorers("judges"))
             world = world_of(config)
@@ -259,7 +255,7 @@ class ReplyTask:
             facts.update(seconds=round(drawn.seconds, 3), tokens=drawn.n_tokens)
 
 
-class _Context:
+class Context:
     """What a worker keeps between tasks of one run."""
 
     def __init__(self, place: Place) -> None:
@@ -292,7 +288,7 @@ class _Context:
         return self._scorers[role]
 
 
-_contexts: dict[Path, _Context] = {}
+_contexts: dict[Path, Context] = {}
 
 
 def forget() -> None:
@@ -300,10 +296,11 @@ def forget() -> None:
     _contexts.clear()
 
 
-def _context(place: Place) -> _Context:
+def context(place: Place) -> Context:
+    """What this worker keeps of a run."""
     if place.run.path not in _contexts:
         forget()
-        _contexts[place.run.path] = _Context(place)
+        _contexts[place.run.path] = Context(place)
     return _contexts[place.run.path]
 
 
@@ -316,57 +313,6 @@ def _start_model(place: Place, start: Path | None, settings: TrainSettings) -> A
         return load_base(place.base)
     model = load_base(place.base, is_frozen=True, quantize=place.config.quantize)
     return add_adapter(model, settings.lora, settings.seed)
-
-
-def round_folder(run: RunFolder, method: str, job_id: str, source: Replies) -> Path:
-    """Where the replies of a round lie: beside the policy that gave them."""
-    from paretune.core.description import identity
-
-    return run.stage(4) / method / f"{job_id}.replies-{identity(replace(source, of=()))[:8]}"
-
-
-def _round_prompts(data: PreferenceData, source: Replies, seed: int) -> list[Prompt]:
-    rng = np.random.default_rng([seed, 5])
-    n = min(source.prompts, data.n_prompts)
-    chosen = np.sort(rng.choice(data.n_prompts, size=n, replace=False))
-    return [data.prompts[int(i)] for i in chosen]
-
-
-def _reply_data(place: Place, method: str, source: Replies) -> Any:
-    """Rounds as training rows: broken replies are left out, repeated ones joined and counted."""
-    from paretune.engines.lm.job_data import JobData
-
-    here = _context(place)
-    data: PreferenceData = here.job_data.data
-    objectives = place.config.objectives
-    prompts = _round_prompts(data, source, place.config.seed)
-    found: dict[tuple[int, str], Response] = {}
-    for job_id in source.of:
-        rows = read_replies(round_folder(place.run, method, job_id, source) / REPLIES, objectives)
-        for number, text, values in zip(
-            rows["prompt_of"], rows["texts"], rows["rewards"], strict=True
-        ):
-            if collapse_cause(text) is not None:
-                continue
-            key, scores = (
-                (int(number), text),
-                dict(zip(objectives, map(float, values), strict=True)),
-            )
-            count = found[key].count + 1 if key in found else 1
-            found[key] = Response(text, scores, count)
-    records = [Record(prompts[number], (reply,)) for (number, _), reply in found.items()]
-    if source.with_offline:
-        counts = np.ones(len(data.texts), dtype=int) if data.counts is None else data.counts
-        offline = zip(data.texts, data.prompt_of, data.rewards.values, counts, strict=True)
-        for text, row, values, count in offline:
-            scores = dict(zip(objectives, map(float, values), strict=True))
-            records.append(Record(data.prompts[int(row)], (Response(text, scores, int(count)),)))
-    if not records:
-        raise InputError(f"{method}: every reply of {source.of} is empty or collapsed")
-    rows_data = PreferenceData.from_records(records, objectives)
-    rows_data = rows_data.with_rewards(RewardMatrix(place.config.axes, rows_data.rewards.values))
-    encoded = here.encoder.encode(rows_data.prompts, rows_data.texts, rows_data.prompt_of)
-    return JobData(rows_data, encoded, np.full(len(rows_data.texts), np.nan))
 
 
 def _any_tradeoff(place: Place) -> Any:

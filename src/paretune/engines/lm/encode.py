@@ -114,6 +114,10 @@ class Encoder:
         # once, so that training ends a reply exactly as a conversation does.
         self._closing = self._template_closing() if self._has_template and not plain else ""
 
+    def with_limits(self, max_prompt_tokens: int, max_response_tokens: int) -> Encoder:
+        """The same encoder with other limits."""
+        return Encoder(self.tokenizer, max_prompt_tokens, max_response_tokens, self._plain)
+
     @property
     def pad_id(self) -> int:
         """Id that fills short rows; never seen by a response."""

@@ -23,6 +23,9 @@ class JobData:
         encoded: their token ids, row for row.
         ref_logps: ``(N,)`` log-probability of each response under the reference policy, nats;
             NaN where it was not needed.
+        described: descriptions of users as responses to the prompts without them, one a prompt;
+            ``None`` = no policy writes any.
+        description_weight: of their likelihood beside the loss of the pairs.
         validation: pairs that the job is validated on, never trained on.
         visits: epochs that ``data`` holds already, so that it is gone through once; 0 = none.
     """
@@ -30,6 +33,8 @@ class JobData:
     data: PreferenceData
     encoded: Encoded
     ref_logps: npt.NDArray[np.float64]
+    described: Encoded | None = None
+    description_weight: float = 0.0
     validation: JobData | None = None
     visits: int = 0
 

@@ -92,6 +92,10 @@ def train_scalarized(
     n_objectives = len(inputs.data.rewards.objectives)
     states = [StepState(loss.scalarizer.start(n_objectives)) for loss in losses]
     module = Resumable(policies, states)
+    if inputs.described is not None and len(jobs) > 1:
+        raise InputError(
+            f"group {jobs[0].group!r}: found descriptions for {len(jobs)} policies, expected one"
+        )
     lengths = row_lengths(inputs.encoded, pairs.rows)
     per_step = settings.accumulate * n_processes()
     steps = settings.n_steps(len(pairs.rows), n_processes())
@@ -100,9 +104,16 @@ def train_scalarized(
 
     def build(rows: npt.NDArray[np.int64]) -> Batch:
         columns = {k: torch.from_numpy(v[rows]).to(dtype) for k, v in pairs.columns.items()}
-        return {"rows": policies.pack(inputs.encoded, pairs.rows[rows], pad_id), **columns}
+        batch = {"rows": policies.pack(inputs.encoded, pairs.rows[rows], pad_id), **columns}
+        if inputs.described is not None:
+            prompts = inputs.encoded.prompt_of[pairs.rows[rows, :1]]
+            batch["descriptions"] = policies.pack(inputs.described, prompts, pad_id)
+        return batch
 
-    step = _Step(losses, states, pairs.objectives, schedule, build, settings.accumulate)
+    step = _Step(
+        losses, states, pairs.objectives, schedule, build, settings.accumulate,
+        inputs.description_weight,
+    )  # fmt: skip
     validation = None
     if inputs.validation is not None:
         best = (checkpoints.folder if checkpoints else folder) / "best"
@@ -142,10 +153,12 @@ class _Step:
         schedule: list[npt.NDArray[np.int64]],
         build: Any,
         accumulate: int,
+        description_weight: float = 0.0,
     ) -> None:
         self._losses, self._states, self._objectives = losses, states, objectives
         self._schedule, self._build, self._accumulate = schedule, build, accumulate
         self._parts = n_processes() * accumulate
+        self._description_weight = description_weight
         self._seen = -1
         self._value = 0.0
         self._parts_of: dict[int, Tensor] = {}
@@ -164,7 +177,13 @@ class _Step:
         loss = (self._value - surrogate).detach() + surrogate
         # The trainer scales the mean of a batch by its share of the step; this is no mean.
         metrics = pair_metrics(each[0], self._objectives) | self._facts
-        return loss / batch["share"], metrics
+        loss = loss / batch["share"]
+        if "descriptions" in batch:
+            described = batch["descriptions"]
+            a_token = -(model(described) / described.tokens).mean()
+            metrics["description"] = a_token
+            loss = loss + self._description_weight * a_token
+        return loss, metrics
 
     def _batches(self, model: Any, batch: Batch) -> list[PairBatch]:
         """Of each policy, its view of the batch."""
@@ -234,7 +253,7 @@ class _Step:
         assert gradients is not None
         gramian = (gradients @ gradients.T).double().cpu()
         at = loss.step_at(pairs.margins[0], pairs.labels, pairs.weights)
-        state.value = loss.scalarizer.combine(gramian, mean_weights(at))
+        state.value.copy_(loss.scalarizer.combine(gramian, mean_weights(at)))
 
     def _note(self, policy: int, found: Scalarized, means: Tensor) -> None:
         """Numbers for the log: what each objective costs, and how much it drives the step."""

@@ -1,0 +1,119 @@
+"""What a job trains on: the run's records, replies of earlier jobs, or prompts that show pairs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from paretune.core.job import Replies, Shown, TrainingJob
+from paretune.core.record import PreferenceData, Prompt, Record, Response
+from paretune.core.rewards import RewardMatrix
+from paretune.errors import InputError
+from paretune.functional.collapse import collapse_cause
+from paretune.pipeline.folder import RunFolder
+from paretune.pipeline.replies import REPLIES, positions_of, read_replies
+
+if TYPE_CHECKING:
+    from paretune.engines.lm.job_data import JobData
+    from paretune.pipeline.tasks import Context, Place
+
+
+def job_inputs(
+    place: Place, here: Context, method: str, job: TrainingJob, reference: Path | None
+) -> JobData:
+    """The rows of a job.
+
+    Args:
+        place: where the run works.
+        here: what the worker keeps of it.
+        method: name of the method.
+        job: one of its jobs.
+        reference: folder of the policy that is the reference of a few-shot job; ``None`` for the
+            base.
+
+    Raises:
+        InputError: if nothing is left to train on.
+    """
+    if isinstance(job.source, Replies):
+        return _reply_data(place, here, method, job.source)
+    if isinstance(job.source, Shown):
+        return _shown_data(place, here, job, job.source, reference)
+    inputs: JobData = here.job_data
+    return inputs
+
+
+def _shown_data(
+    place: Place, here: Context, job: TrainingJob, source: Shown, reference: Path | None
+) -> JobData:
+    from paretune.engines.lm.models import load_base, load_policy
+    from paretune.engines.lm.reference import reference_logps
+    from paretune.pipeline.shown import shot_encoder, shown_data
+
+    config = place.config
+    if reference is None:
+        model = load_base(place.base, is_frozen=True, quantize=config.quantize)
+    else:
+        model = load_policy(reference, place.base, quantize=config.quantize)
+    encoder = shot_encoder(here.encoder, source.prompts, positions_of(model))
+
+    def logps(encoded: Any) -> Any:
+        rows = np.arange(len(encoded.responses))
+        return reference_logps(model, encoded, rows, encoder.pad_id)
+
+    return shown_data(
+        here.job_data.data, encoder, source, config.seed, logps, is_imitation=job.kind == "sft"
+    )
+
+
+def round_folder(run: RunFolder, method: str, job_id: str, source: Replies) -> Path:
+    """Where the replies of a round lie: beside the policy that gave them."""
+    from paretune.core.description import identity
+
+    return run.stage(4) / method / f"{job_id}.replies-{identity(replace(source, of=()))[:8]}"
+
+
+def round_prompts(data: PreferenceData, source: Replies, seed: int) -> list[Prompt]:
+    """The training prompts that a round asks."""
+    rng = np.random.default_rng([seed, 5])
+    n = min(source.prompts, data.n_prompts)
+    chosen = np.sort(rng.choice(data.n_prompts, size=n, replace=False))
+    return [data.prompts[int(i)] for i in chosen]
+
+
+def _reply_data(place: Place, here: Context, method: str, source: Replies) -> JobData:
+    """Rounds as training rows: broken replies are left out, repeated ones joined and counted."""
+    from paretune.engines.lm.job_data import JobData
+
+    data: PreferenceData = here.job_data.data
+    objectives = place.config.objectives
+    prompts = round_prompts(data, source, place.config.seed)
+    found: dict[tuple[int, str], Response] = {}
+    for job_id in source.of:
+        rows = read_replies(round_folder(place.run, method, job_id, source) / REPLIES, objectives)
+        for number, text, values in zip(
+            rows["prompt_of"], rows["texts"], rows["rewards"], strict=True
+        ):
+            if collapse_cause(text) is not None:
+                continue
+            key, scores = (
+                (int(number), text),
+                dict(zip(objectives, map(float, values), strict=True)),
+            )
+            count = found[key].count + 1 if key in found else 1
+            found[key] = Response(text, scores, count)
+    records = [Record(prompts[number], (reply,)) for (number, _), reply in found.items()]
+    if source.with_offline:
+        counts = np.ones(len(data.texts), dtype=int) if data.counts is None else data.counts
+        offline = zip(data.texts, data.prompt_of, data.rewards.values, counts, strict=True)
+        for text, row, values, count in offline:
+            scores = dict(zip(objectives, map(float, values), strict=True))
+            records.append(Record(data.prompts[int(row)], (Response(text, scores, int(count)),)))
+    if not records:
+        raise InputError(f"{method}: every reply of {source.of} is empty or collapsed")
+    rows_data = PreferenceData.from_records(records, objectives)
+    rows_data = rows_data.with_rewards(RewardMatrix(place.config.axes, rows_data.rewards.values))
+    encoded = here.encoder.encode(rows_data.prompts, rows_data.texts, rows_data.prompt_of)
+    return JobData(rows_data, encoded, np.full(len(rows_data.texts), np.nan))

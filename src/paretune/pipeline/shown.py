@@ -1,0 +1,239 @@
+"""Prompts that show pairs: what a few-shot job trains on, and how its policy is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from paretune.core.job import Shown
+from paretune.core.policy import Steering
+from paretune.core.record import PreferenceData, Prompt
+from paretune.core.rewards import RewardMatrix
+from paretune.core.shots import Examples, FewShot
+from paretune.core.user import Part, User
+from paretune.engines.lm.encode import Encoder, Ragged
+from paretune.engines.lm.few_shot import Visits, encode_visits, visits_of
+from paretune.engines.lm.job_data import JobData
+from paretune.engines.lm.shot_budget import Asked, fit_shots, words_of
+from paretune.errors import InputError
+from paretune.functional.draws import hash_keys, uniform
+from paretune.functional.few_shot_prompt import description_prefix
+from paretune.functional.shots import deal_comparisons, shots_for_weights
+from paretune.functional.users import draw_users
+
+# Names of what is drawn: no two purposes share a draw.
+_HELD_OUT, _BANK = 51, 52
+
+_HELD_OUT_SHARE = 0.1
+"""Of users and of training prompts: both are new to the policy where it is validated."""
+
+_LEAST_USERS = 10
+
+
+@final
+@dataclass(frozen=True)
+class Asking:
+    """Users and the comparisons each of them is asked.
+
+    Args:
+        data: comparisons of the training records, rewards in the unit range.
+        users: of one part.
+        examples: rows of ``users`` and of the comparisons.
+    """
+
+    data: PreferenceData
+    users: tuple[User, ...]
+    examples: Examples
+
+
+def in_unit_range(data: PreferenceData) -> PreferenceData:
+    """The same data with rewards in [0, 1], as the utility of users wants them."""
+    values = data.rewards.values
+    low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+    unit = (values - low) / np.where(high > low, high - low, 1.0)
+    return data.with_rewards(RewardMatrix(data.rewards.objectives, unit))
+
+
+def is_held_out(data: PreferenceData, seed: int) -> npt.NDArray[np.bool_]:
+    """``(P,)`` comparisons on prompts that training never asks."""
+    draws = uniform(hash_keys(seed, _HELD_OUT, np.arange(data.n_prompts)))
+    return np.asarray((draws < _HELD_OUT_SHARE)[data.prompt_of[data.first]])
+
+
+def asking(
+    data: PreferenceData,
+    source: Shown,
+    part: Part,
+    seed: int,
+    comparisons: npt.NDArray[np.int64] | None = None,
+) -> Asking:
+    """Users of a part with comparisons of their own: new users, and new prompts, but in training.
+
+    Args:
+        data: rewards in the unit range.
+        source: how many users, and what they are asked.
+        part: ``train`` users are asked on prompts of their own; ``validation`` and ``test`` users
+            are others.
+        seed: of the run.
+        comparisons: that are dealt; ``None``: those on training prompts for ``train``, the held
+            out ones for the others.
+
+    Raises:
+        InputError: if there are fewer comparisons than a user is asked.
+    """
+    fewer = max(_LEAST_USERS, round(source.users * _HELD_OUT_SHARE))
+    n = source.users if part == "train" else fewer
+    first = {"train": 0, "validation": source.users, "test": source.users + fewer}[part]
+    users = draw_users(
+        n, len(data.rewards.objectives), seed, part, utility=source.utility, first=first
+    )
+    if comparisons is None:
+        held_out = is_held_out(data, seed)
+        comparisons = np.flatnonzero(~held_out if part == "train" else held_out)
+    hand = min(source.pairs_per_user, len(comparisons))
+    if hand < 2:
+        raise InputError(
+            f"shots: found {len(comparisons)} comparisons on prompts for {part} users, expected at "
+            "least two: give more data"
+        )
+    dealt = deal_comparisons(n, len(comparisons), hand, seed + first)
+    examples = Examples(dealt.user_of, comparisons[dealt.comparison_of])
+    return Asking(data, users, examples)
+
+
+def shot_encoder(encoder: Encoder, prompts: FewShot, longest: int | None) -> Encoder:
+    """An encoder with room for shots.
+
+    Args:
+        encoder: of the run.
+        prompts: with their token budget.
+        longest: positions of the model; ``None`` = no limit.
+    """
+    budget = prompts.max_prompt_tokens
+    if longest is not None:
+        budget = max(1, min(budget, longest - encoder.max_response_tokens))
+    return encoder.with_limits(budget, encoder.max_response_tokens)
+
+
+def visits(
+    encoder: Encoder, asked: Asking, prompts: FewShot, seed: int, epochs: int = 1, **more: Any
+) -> Visits:
+    """The prompts of users, each epoch with shots of its own."""
+    return visits_of(
+        encoder, asked.data, asked.users, asked.examples, prompts, seed=seed,
+        epochs=range(epochs), **more,
+    )  # fmt: skip
+
+
+def shown_data(
+    data: PreferenceData,
+    encoder: Encoder,
+    source: Shown,
+    seed: int,
+    reference: Any,
+    *,
+    is_imitation: bool = False,
+) -> JobData:
+    """What a few-shot job trains on: visits of training users, validated on new ones.
+
+    Args:
+        data: the run's training records, rewarded and labelled.
+        encoder: with room for shots.
+        source: of the job.
+        seed: of the run.
+        reference: maps encoded visits to ``(N,)`` reference log-probabilities; ``None`` where the
+            job needs none.
+        is_imitation: responses are imitated: where policies describe their users, descriptions
+            belong to the responses.
+    """
+    unit = in_unit_range(data)
+    made = visits(encoder, asking(unit, source, "train", seed), source.prompts, seed, source.epochs)
+    if is_imitation:
+        texts = tuple(
+            f"{prefix} {text}" if prefix else text
+            for text, prefix in zip(
+                made.data.texts, np.repeat(np.array(made.prefixes, dtype=object), 2), strict=True
+            )
+        )
+        rows = replace(made.data, texts=texts)
+        responses, _ = encoder.encode_responses(texts)
+        encoded, _ = encode_visits(encoder, replace(made, prefixes=("",) * len(made)))
+        encoded = replace(encoded, responses=responses)
+        return JobData(rows, encoded, np.full(len(texts), np.nan), visits=source.epochs)
+    encoded, n_described = encode_visits(encoder, made)
+    held_out = visits(encoder, asking(unit, source, "validation", seed), source.prompts, seed)
+    held_out_encoded, _ = encode_visits(encoder, held_out)
+    described = None
+    if n_described.any():
+        described = replace(
+            encoded,
+            prompts=made.prompt_ids,
+            responses=Ragged.of(
+                [encoded.prompts[v][-int(n) :].tolist() for v, n in enumerate(n_described)]
+            ),
+            prompt_of=np.arange(len(made)),
+        )
+    return JobData(
+        made.data,
+        encoded,
+        reference(encoded),
+        described,
+        source.description_weight,
+        JobData(held_out.data, held_out_encoded, reference(held_out_encoded)),
+        source.epochs,
+    )
+
+
+def shown_prompts(
+    steering: Steering, prompts: Sequence[Prompt], bank: PreferenceData, encoder: Encoder, seed: int
+) -> Ragged:
+    """Ids of prompts that show stored comparisons, labelled by a trade-off.
+
+    Every prompt shows comparisons of its own, none on the prompt itself.
+
+    Args:
+        steering: with shots.
+        prompts: S of them.
+        bank: the run's training records, rewarded and labelled.
+        encoder: with room for shots.
+        seed: of the run.
+
+    Raises:
+        InputError: if a prompt alone is too long.
+    """
+    assert steering.shots is not None
+    unit = in_unit_range(bank)
+    settings, user = steering.shots, User("asked", steering.tradeoff)
+    keys = hash_keys(seed, _BANK, np.arange(len(prompts)))
+    asked = [
+        Asked(
+            user,
+            prompt,
+            shots_for_weights(
+                unit, steering.tradeoff, settings.n_shots[1], int(key >> np.uint64(33)), prompt,
+                min_gap=settings.min_gap,
+            ),
+        )
+        for prompt, key in zip(prompts, keys, strict=True)
+    ]  # fmt: skip
+    fitted = fit_shots(encoder, asked, settings, bank.rewards.objectives)
+    long = [n for n, prompt in enumerate(fitted.prompts) if prompt is None]
+    if long:
+        raise InputError(
+            f"prompt {long[0]}: found more than {encoder.max_prompt_tokens} tokens without any "
+            "shot, expected room for the question"
+        )
+    return fitted.ids
+
+
+def description_tokens(encoder: Encoder, bank: PreferenceData, steering: Steering) -> int:
+    """Room that a description needs before the answer; 0 where none is written."""
+    if steering.shots is None or steering.shots.description != "generate":
+        return 0
+    words = words_of(User("asked", steering.tradeoff), bank.rewards.objectives)
+    ids, _ = encoder.encode_responses([description_prefix(words)])
+    return 2 * len(ids[0])
