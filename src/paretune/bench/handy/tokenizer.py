@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<user>", "<bot>", "<unk>")
-MAX_TOKENS = 128
+MAX_TOKENS = 1024
+"""Requests and replies need 80; prompts that show pairs need several hundred."""
 """Positions of the model: a prompt, the longest clean reply (57 words) and twice as much room."""
 
 _CHAT_TEMPLATE = (
