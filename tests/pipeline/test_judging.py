@@ -1,12 +1,12 @@
 """A run whose comparisons are labelled by a judge, over a real server."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -439,11 +439,24 @@ def killed(command, server, wanted, env=None):
     return process.returncode == 0
 
 
-def asked_twice(server, kills, concurrency):
-    """Nothing answered is asked twice: only what was under way at a kill can be."""
-    times = Counter(server.asked.values())
-    assert set(times) <= {1, 2}
-    return times[2] <= kills * concurrency
+def asked_again(server):
+    """How many requests repeated an earlier one."""
+    return len(server.bodies) - len(server.asked)
+
+
+def slowly(server):
+    """An answer takes some milliseconds, so that a kill comes between answers."""
+
+    async def answer(question, n):
+        await asyncio.sleep(0.01)
+        return completion(server.score(question))
+
+    def completion(content):
+        from fastapi.responses import JSONResponse
+
+        return JSONResponse({"choices": [{"message": {"content": content}}]})
+
+    server.answer = answer
 
 
 def test_killed_at_any_moment_nothing_is_asked_twice(tmp_path, config, judge_server):
@@ -454,19 +467,22 @@ def test_killed_at_any_moment_nothing_is_asked_twice(tmp_path, config, judge_ser
     values = json.loads(run_config.model_dump_json(exclude_defaults=True))
     path.write_text(yaml.safe_dump(values))
     command = [sys.executable, "-c", STAGE, str(path), str(run.path)]
-    for n in range(1, 5):
+    slowly(judge_server)
+    for n in range(1, 4):
         assert not killed(command, judge_server, 45 * n)
         assert not run.stage(1).exists()
     stage = records_stage(load_config(path), run)
     facts = facts_of(stage)
     assert facts["questions"] == 240
-    assert facts["cached"] + facts["asked"] == 240 and facts["cached"] >= 45 * 4 - 8
-    assert asked_twice(judge_server, kills=4, concurrency=2)
+    assert facts["cached"] + facts["asked"] == 240 and facts["cached"] >= 45 * 3 - 6
+    # Nothing that was answered: at most the two requests under way at each kill.
+    assert asked_again(judge_server) <= 3 * 2
     assert len(judge_server.asked) == 240
     # And the labels are those of a run that nobody killed.
+    judge_server.reset()
     straight = records_stage(run_config, RunFolder(tmp_path / "straight"))
     assert stage.identity == straight.identity
-    assert len(judge_server.bodies) - 240 <= 240 + 8
+    assert len(judge_server.bodies) == 240
 
 
 @pytest.mark.slow
@@ -484,15 +500,16 @@ def test_the_command_is_killed_and_goes_on(tmp_path, config, judge_server):
     values["rewards"] = functions
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
     env = {**os.environ, "JUDGE_KEY": CANARY, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "paretune.cli.main", "data", str(tmp_path / "run.yaml"),
+    main = "from paretune.cli.main import main; main()"
+    command = [sys.executable, "-c", main, "data", str(tmp_path / "run.yaml"),
                "--runs", str(tmp_path / "runs")]  # fmt: skip
-    command[1:3] = ["-c", "from paretune.cli.main import main; main()"]
+    slowly(judge_server)
     for n in (1, 2):
         assert not killed(command, judge_server, 80 * n, env)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "judge: " in done.stderr and "agreement with rewards on wit" in done.stderr
-    assert asked_twice(judge_server, kills=2, concurrency=2)
+    assert asked_again(judge_server) <= 2 * 2
     asked = len(judge_server.bodies)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and len(judge_server.bodies) == asked

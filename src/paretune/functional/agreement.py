@@ -7,7 +7,6 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import kendalltau
 
 from paretune.errors import ShapeError
 
@@ -71,6 +70,8 @@ def label_agreement(labels: Floats, others: Floats) -> tuple[Agreement, ...]:
 
 
 def _agreement(s: Floats, t: Floats) -> Agreement:
+    from scipy.stats import kendalltau  # half a second, which most commands need not wait for
+
     both = ~np.isnan(s) & ~np.isnan(t)
     s, t = s[both], t[both]
     signs = np.sign(s) * np.sign(t)
