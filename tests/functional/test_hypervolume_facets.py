@@ -118,7 +118,7 @@ def test_facets_where_points_tie(rows):
     assert not facets[contributions == 0].any()
 
 
-@pytest.mark.parametrize("n_objectives", [1, 2, 4])
+@pytest.mark.parametrize("n_objectives", [1, 2, 4, 6])
 def test_copies_add_nothing(n_objectives):
     points = np.full((5, n_objectives), 0.5)
     contributions, facets = contributions_and_facets(points, np.zeros(n_objectives))
@@ -126,8 +126,9 @@ def test_copies_add_nothing(n_objectives):
     assert not facets.any()
 
 
-def test_a_copy_takes_the_place_of_its_original():
-    points, reference = cloud(6, 3, seed=2), np.full(3, -0.5)
+@pytest.mark.parametrize("n_objectives", [3, 6])
+def test_a_copy_takes_the_place_of_its_original(n_objectives):
+    points, reference = cloud(6, n_objectives, seed=2), np.full(n_objectives, -0.5)
     alone = contributions_and_facets(points, reference)
     twice = contributions_and_facets(np.concatenate([points, points[1:2]]), reference)
     for one, two in zip(alone, twice, strict=True):

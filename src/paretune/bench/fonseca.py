@@ -100,7 +100,7 @@ def settle(
     Args:
         scalarizer: anything that scalarizes the losses of one pair, or combines gradients.
         n_weights: trade-offs, even steps between the corners, which are left out.
-        n_starts: starts in [-1, 1] x [-1, 1], the same for every trade-off.
+        n_starts: starts of every trade-off, drawn from [-1, 1] x [-1, 1].
         steps: of Adam, with a rate that falls to 0.
         seed: of the starts.
 
@@ -110,8 +110,8 @@ def settle(
     first = torch.linspace(0, 1, n_weights + 2, dtype=torch.float64)[1:-1]
     weights = torch.stack([first, 1 - first], 1).repeat_interleave(n_starts, 0)
     generator = torch.Generator().manual_seed(seed)
-    starts = 2 * torch.rand(n_starts, 2, dtype=torch.float64, generator=generator) - 1
-    x = starts.repeat(n_weights, 1).requires_grad_()
+    x = 2 * torch.rand(len(weights), 2, dtype=torch.float64, generator=generator) - 1
+    x.requires_grad_()
     descend = _combined if scalarizer.needs_gradients else _scalarized(scalarizer, len(x))
     optimizer = torch.optim.Adam([x], lr=_RATE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 1e-3, steps)
