@@ -65,7 +65,7 @@ def test_the_sign_of_the_source_leaves_the_front():
     with pytest.warns(UserWarning, match="raises"):
         literal = Chebyshev(rho=0, orientation="max", is_literal=True)
         found = settle(literal, steps=400)
-    assert found.interior_share == 0
+    assert found.interior_share < 0.1
     assert found.hypervolume < 0.2
 
 
