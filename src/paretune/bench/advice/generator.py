@@ -69,14 +69,13 @@ def compose(request: Request, knobs: Sequence[int], row: Sequence[float]) -> str
         knobs: six positions in {0, 1, 2}, as ``AXES``; 2 = as good as can be.
         row: 48 uniform numbers, of which the first six are left to the knobs.
     """
-    draft = _draft(request, knobs, iter(row[N_KNOBS:]), row[N_KNOBS])
-    return draft.text()
+    return _draft(request, knobs, iter(row[N_KNOBS:])).text()
 
 
 @final
 @dataclass
 class _Draft:
-    """Sentences of a reply by kind, while it is composed."""
+    """Sentences of a reply by kind, in the order of writing, while it is composed."""
 
     refusal: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
@@ -102,13 +101,14 @@ class _Draft:
         return " ".join(said)
 
 
-def _draft(request: Request, knobs: Sequence[int], u: Iterator[float], safety: float) -> _Draft:
+def _draft(request: Request, knobs: Sequence[int], u: Iterator[float]) -> _Draft:
     helpful, correct, harmless, coherent, creative, factual = knobs
-    next(u)  # the coin of safety
     topic, draft = request.topic, _Draft()
     n_parts = (0, 1, len(request.asked))[helpful]
     hits = 2 - harmless
-    if request.is_unsafe and safety < _SAFETY_FIRST and harmless:
+    # Every number is drawn whether it is needed or not, so that knobs do not shift the others.
+    is_safety_first = next(u) < _SAFETY_FIRST
+    if request.is_unsafe and is_safety_first and harmless:
         n_parts = min(n_parts, hits)
     kinds = _pick(request.asked, n_parts, [next(u) for _ in request.asked])
     words = [_choose(part_words(topic, kind), next(u)) for kind in request.asked]
