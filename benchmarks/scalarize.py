@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -91,7 +92,7 @@ def table(turns: int) -> str:
     lines = [
         f"Command: `python {' '.join(sys.argv)}`. Milliseconds of one forward and backward from "
         f"margins, best of {turns} turns; in brackets times the weighted sum. "
-        f"{machine_note('cpu')}",
+        f"{machine_note('cpu')} moocore {version('moocore')}, torchjd {version('torchjd')}.",
         "",
         "| " + " | ".join(head) + " |",
         "| --- " * len(head) + "|",

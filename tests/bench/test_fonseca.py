@@ -64,8 +64,8 @@ def test_a_weighted_sum_ends_at_the_ends_and_chebyshev_does_not():
 def test_the_sign_of_the_source_leaves_the_front():
     with pytest.warns(UserWarning, match="raises"):
         literal = Chebyshev(rho=0, orientation="max", is_literal=True)
-        found = settle(literal, steps=400)
-    assert found.interior_share < 0.1
+        found = settle(literal, steps=1000)
+    assert found.interior_share == 0
     assert found.hypervolume < 0.2
 
 
