@@ -169,6 +169,21 @@ CLAIMS = (
         _kl(labels="agreeing"), "summed", is_one_point=True,
     ),
     Claim(
+        "scalarized_dpo linear", "scalarized_dpo",
+        "weighted DPO: the same loss where labels are signs",
+        _kl(is_length_normalized=False), corners=CONVERGED, gaps=_WEIGHTED,
+    ),
+    Claim(
+        "scalarized_dpo stch", "scalarized_dpo",
+        "exact at the corners; between them it lifts the objective that is worst off",
+        _kl(scalarizer="stch"), corners=CONVERGED, gaps={},
+    ),
+    Claim(
+        "scalarized_dpo tilted", "scalarized_dpo",
+        "exact at the corners; between them between a weighted sum and the worst objective",
+        _kl(scalarizer="tilted"), corners=CONVERGED, gaps={},
+    ),
+    Claim(
         "pareto_hqd", "pareto_hqd",
         "imitates the responses nearest to the ray; no penalty, and so no optimum to reach",
         _hqd(stages=1), gaps=_IMITATED,

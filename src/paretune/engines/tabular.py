@@ -17,16 +17,25 @@ import torch
 from torch import Tensor
 
 from paretune.core.description import identity
-from paretune.core.job import BASE, PairOrder, Pool, Replies, TrainingJob, group_jobs, order_jobs
+from paretune.core.job import (
+    BASE,
+    PairOrder,
+    Pool,
+    Replies,
+    Shown,
+    TrainingJob,
+    group_jobs,
+    order_jobs,
+)
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData, Prompt
 from paretune.core.rewards import Normalizer, RewardMatrix
 from paretune.engines.constrained_table import constrained_policy, fit_policies
 from paretune.engines.goal_cells import goal_cells
 from paretune.engines.minimize import minimize
+from paretune.engines.table_pairs import TablePairs, fit_scalarized
 from paretune.engines.table_policy import Table, TanhNetwork, best_of_n_logps, nucleus
 from paretune.errors import InputError, ShapeError
-from paretune.functional.losses import PairBatch
 from paretune.functional.mixing import average_parameters, mix_logps
 from paretune.functional.pairing import (
     comparison_keys,
@@ -34,6 +43,7 @@ from paretune.functional.pairing import (
     label_from_rewards,
 )
 from paretune.functional.scalarize import chebyshev, linear
+from paretune.functional.scalarized_loss import ScalarizedLoss
 
 
 @final
@@ -148,9 +158,15 @@ class TabularEngine:
                 "constrained jobs are trained together"
             )
         data, action_of = self._source(job, trained)
-        loss_of = self._sft if job.kind == "sft" else self._pairwise
-        mean_loss = loss_of(job, data, action_of)
-        return [minimize(mean_loss, trained[job.start], self.tolerance, job.id)]
+        start = trained[job.start]
+        if job.kind == "sft":
+            return [minimize(self._sft(job, data, action_of), start, self.tolerance, job.id)]
+        pairs = self._pairs(job, data, action_of)
+        if isinstance(job.step_loss, ScalarizedLoss):
+            return [fit_scalarized(job.step_loss, pairs, start, self.tolerance, job.id)]
+        if job.loss is None:
+            raise InputError(f"job {job.id!r}: found a pairwise job without a loss, expected one")
+        return [minimize(pairs.mean(job.loss), start, self.tolerance, job.id)]
 
     def _target(self, job: TrainingJob, trained: Mapping[str, Tensor]) -> Tensor:
         """The policy that a constrained job asks for."""
@@ -196,13 +212,14 @@ class TabularEngine:
 
         return mean_loss
 
-    def _pairwise(
+    def _pairs(
         self, job: TrainingJob, data: PreferenceData, action_of: npt.NDArray[np.int64]
-    ) -> Callable[[Tensor], Tensor]:
-        if job.condition is not None or job.loss is None:
+    ) -> TablePairs:
+        """The preference pairs of a job."""
+        if job.condition is not None or isinstance(job.source, Shown):
             raise InputError(
-                f"job {job.id!r}: found a condition or no loss, expected a pairwise job with a "
-                "loss and no condition"
+                f"job {job.id!r}: found prompts that are rewritten, expected none: a table has no "
+                "text"
             )
         rule: Any = job.rows
         order: PairOrder = rule(data.labels, comparison_keys(data.n_comparisons, self.seed))
@@ -210,28 +227,7 @@ class TabularEngine:
             raise InputError(
                 f"job {job.id!r}: its pair rule kept none of {data.n_comparisons} comparisons"
             )
-        first, second = data.first[order.index], data.second[order.index]
-        chosen = torch.as_tensor(np.where(order.flipped, second, first))
-        rejected = torch.as_tensor(np.where(order.flipped, first, second))
-        sign = np.where(order.flipped, -1.0, 1.0)[:, None]
-        labels = torch.as_tensor(data.labels[order.index] * sign)
-        count = np.ones(data.n_comparisons) if data.multiplicity is None else data.multiplicity
-        share = torch.as_tensor(count[order.index] / count[order.index].sum())
-        context = torch.as_tensor(data.prompt_of)
-        action = torch.as_tensor(action_of)
-        cells = [(context[rows], action[rows]) for rows in (chosen, rejected)]
-        ref_chosen, ref_rejected = (self.model.ref_logps[cell] for cell in cells)
-        one, loss = torch.ones_like(share), job.loss
-
-        def mean_loss(parameters: Tensor) -> Tensor:
-            logps = self.model.logps(parameters)
-            batch = PairBatch(
-                logps[cells[0]], logps[cells[1]], ref_chosen, ref_rejected, one, one, labels
-            )
-            losses: Tensor = loss(batch)
-            return (share * losses).sum()
-
-        return mean_loss
+        return TablePairs.of(self.model, data, action_of, order)
 
     def _source(
         self, job: TrainingJob, trained: Mapping[str, Tensor]
