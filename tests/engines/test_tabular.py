@@ -305,7 +305,7 @@ class TestErrors:
             engine().train([sft(rows=lambda pool: np.zeros(0, dtype=np.int64))])
 
     def test_a_pairwise_job_needs_a_loss(self) -> None:
-        with pytest.raises(InputError, match="expected a pairwise job with a loss"):
+        with pytest.raises(InputError, match="found a pairwise job without a loss"):
             engine().train([dataclasses.replace(dpo(), loss=None)])
 
     def test_plan_that_cannot_run(self) -> None:
