@@ -61,6 +61,7 @@ def comparisons_stage(
             "plain_prompts": config.data.plain_prompts,
             "quantize": config.quantize,
             "pairs_per_prompt": config.data.pairs_per_prompt,
+            "graded_labels": config.data.graded_labels,
         },
     )
     if stage.is_done():

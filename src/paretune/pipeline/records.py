@@ -15,11 +15,15 @@ from paretune.data.reader import ReadResult, read_all
 from paretune.data.sources import DataSource
 from paretune.data.splits import split_records
 from paretune.errors import DataError
+from paretune.functional.pair_scores import pair_scales, pair_scores
 from paretune.functional.pairing import comparisons_from_scores, label_from_rewards
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.fingerprint import data_identity
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
 from paretune.pipeline.worlds import world_of
+
+_LEAST_SHARE = 0.05
+"""Of the range of a reward: a margin that small is never a full preference."""
 
 TRAIN, TEST, PROMPTS = "train.jsonl", "test.jsonl", "prompts.json"
 
@@ -179,7 +183,8 @@ def labelled(config: RunConfig, data: PreferenceData, rewards: RewardMatrix) -> 
     """Comparisons with a label wherever something is known.
 
     Comparisons that the records hold are kept with their labels; records without any are compared
-    by their rewards. A missing label becomes the sign of the reward margin, where both are scored.
+    by their rewards. A missing label becomes the sign of the reward margin, where both are scored,
+    or the margin itself in units of a large one (``data.graded_labels``).
     """
     data = data.with_rewards(rewards)
     if not data.n_comparisons:
@@ -189,4 +194,11 @@ def labelled(config: RunConfig, data: PreferenceData, rewards: RewardMatrix) -> 
         labels = np.full((len(first), len(rewards.objectives)), np.nan)
         data = replace(data, first=first, second=second, labels=labels)
     holes = np.isnan(data.labels)
-    return replace(data, labels=np.where(holes, label_from_rewards(data.margins), data.labels))
+    if not holes.any():
+        return data
+    found = label_from_rewards(data.margins)
+    if config.data.graded_labels:
+        span = np.nanmax(rewards.values, axis=0) - np.nanmin(rewards.values, axis=0)
+        least = np.where(span > 0, _LEAST_SHARE * span, 1.0)
+        found = pair_scores(data.margins, pair_scales(data.margins, least))
+    return replace(data, labels=np.where(holes, found, data.labels))

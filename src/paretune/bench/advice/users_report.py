@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linprog
 
-from paretune.bench.advice.pair_scores import pair_scores
 from paretune.bench.advice.world import Advice
 from paretune.core.record import PreferenceData
 from paretune.errors import InputError, ShapeError
+from paretune.functional.pair_scores import pair_scores
 
 Floats = npt.NDArray[np.float64]
 Signs = npt.NDArray[np.int8]

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from paretune.bench.advice.generator import compose, draws, knobs_of
-from paretune.bench.advice.pair_scores import pair_scales, pair_scores
 from paretune.bench.advice.requests import PARTS, Part, Request, split
 from paretune.bench.advice.scorers import AXES, content_scores, read_content, score_text
 from paretune.core.objective import Objectives
@@ -19,6 +18,7 @@ from paretune.core.record import Comparison, Prompt, Record, Response
 from paretune.core.rewards import RewardMatrix
 from paretune.errors import ConfigError, InputError, ShapeError, nearest
 from paretune.functional.draws import hash_keys, uniform
+from paretune.functional.pair_scores import pair_scales, pair_scores
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paretune.bench.advice.pair_scores import pair_scales, pair_scores
+from paretune.functional.pair_scores import pair_scales, pair_scores
 
 
 def test_the_scale_is_the_ninetieth_percentile_of_the_absolute_difference():
@@ -24,3 +24,8 @@ def test_swapping_the_texts_changes_the_sign_only(differences):
     swapped = pair_scores(-np.array(differences), scales)
     np.testing.assert_array_equal(swapped, -pair_scores(differences, scales))
     assert np.abs(swapped).max() <= 1
+
+
+def test_what_is_not_scored_has_no_part_in_the_scale():
+    differences = np.array([[np.nan, np.nan], [0.4, np.nan], [-0.4, np.nan]])
+    np.testing.assert_allclose(pair_scales(differences, [0.1, 0.3]), [0.4, 0.3])

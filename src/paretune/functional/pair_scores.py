@@ -13,17 +13,19 @@ _LEAST, _QUANTILE = 0.05, 0.9
 _DIGITS = 12
 
 
-def pair_scales(differences: npt.ArrayLike) -> Floats:
+def pair_scales(differences: npt.ArrayLike, least: npt.ArrayLike = _LEAST) -> Floats:
     """Differences that count as a full preference, one an axis.
 
     Nine in ten pairs lie within; an axis that hardly moves is not blown up. The scales belong to
     the data set: they come from training pairs and serve all others.
 
     Args:
-        differences: ``(P, M)`` scores of the first texts minus those of the second, P >= 1.
+        differences: ``(P, M)`` scores of the first texts minus those of the second, NaN where one
+            of them has none; P >= 1.
+        least: of a scale, one for all or ``(M,)``, > 0; 0.05 suits scores in the unit range.
 
     Returns:
-        ``(M,)``, >= 0.05.
+        ``(M,)``, >= ``least``.
 
     Source:
         The multi-objective FSPO report: the larger of 0.05 and the 90th percentile of the absolute
@@ -34,7 +36,10 @@ def pair_scales(differences: npt.ArrayLike) -> Floats:
         array([0.9 , 0.05])
     """
     size = np.abs(np.asarray(differences, dtype=np.float64))
-    return np.asarray(np.maximum(_LEAST, np.quantile(size, _QUANTILE, axis=0)))
+    known = ~np.isnan(size).all(axis=0)
+    found = np.zeros(size.shape[1])
+    found[known] = np.nanquantile(size[:, known], _QUANTILE, axis=0)
+    return np.asarray(np.maximum(least, found))
 
 
 def pair_scores(differences: npt.ArrayLike, scales: npt.ArrayLike) -> Floats:
