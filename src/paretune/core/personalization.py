@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
-from paretune.core.results import Interval
+from paretune.core.interval import Interval
 
 Opponent = Literal["reference", "zero-shot", "described"]
 """Whose replies a policy's are compared with: the reference policy on the same prompt; the policy

@@ -10,21 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
-
-@final
-@dataclass(frozen=True)
-class Interval:
-    """A number with its 95 % bootstrap interval over prompts.
-
-    Args:
-        value: the estimate.
-        low: lower end.
-        high: upper end.
-    """
-
-    value: float
-    low: float
-    high: float
+from paretune.core.interval import Interval as Interval
+from paretune.core.personalization import PersonalizationResult
 
 
 @final
@@ -248,6 +235,7 @@ class RunResult:
         facts: seeds, versions, sizes: text to text.
         differences: every two methods that did not fail, once a measure.
         n_prompts: evaluation prompts, which the intervals resample.
+        personalization: one entry a method that reads its user's taste from the prompt.
     """
 
     name: str
@@ -263,6 +251,7 @@ class RunResult:
     facts: Mapping[str, str] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
     n_prompts: int = 0
+    personalization: tuple[PersonalizationResult, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunResult:
@@ -281,6 +270,10 @@ class RunResult:
                 "differences": tuple(
                     Difference(**{**d, "value": Interval(**d["value"])})
                     for d in data["differences"]
+                ),
+                # Absent in results of earlier versions.
+                "personalization": tuple(
+                    PersonalizationResult.from_json(p) for p in data.get("personalization", ())
                 ),
             }
         )

@@ -172,7 +172,7 @@ def _check_jobs(config: RunConfig, data: PreferenceData) -> None:
         seed = config.train_of(method).seed + config.seed
         built, tradeoffs = config.build_method(method), config.tradeoffs_of(method)
         for job in built.plan(len(config.objectives), tradeoffs):
-            check_job(f"{method.name}/{job.id}", job, data, seed)
+            check_job(f"{method.name}/{job.id}", job, data, seed, config.seed)
 
 
 def _is_local(config: RunConfig) -> bool:

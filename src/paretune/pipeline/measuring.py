@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -18,11 +19,13 @@ from paretune.evaluation.measure import measure
 from paretune.evaluation.replies import Constraint, MethodReplies, PointReplies, ReplyTable
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed, write_json
+from paretune.pipeline.personal import UserTask
 from paretune.pipeline.records import read_test_prompts
 from paretune.pipeline.replies import REPLIES, read_replies
 from paretune.pipeline.rewards import has_own_judges, read_normalizer, reward_configs
 from paretune.pipeline.sweep import MethodPlan
 from paretune.pipeline.tasks import ReplyTask, RoundTask, TrainTask
+from paretune.pipeline.user_results import user_result
 from paretune.pipeline.worlds import world_of
 
 FRONT = "front.json"
@@ -41,10 +44,12 @@ def measure_run(
     """
     reference, *methods = (_replies_of(config, plan, failed) for plan in plans)
     prompts = read_test_prompts(config, run)
+    box = box_of(config, run)
+    users = [task for plan in plans for task in plan.users]
     result = measure(
         run.name,
         config.axes,
-        box_of(config, run),
+        box,
         [_as_text(p) for p in prompts],
         methods,
         rng=np.random.default_rng([config.seed, 6]),
@@ -52,9 +57,11 @@ def measure_run(
         known=_known_front(config, plans),
         n_resamples=config.evaluate.resamples,
         n_samples=config.evaluate.samples,
-        notes=_notes(config, run),
+        notes=[*_notes(config, run), *_not_measured(users, failed)],
         facts=_facts(config, run),
     )
+    asked = tuple(user_result(config, box, task) for task in users if task.id not in failed)
+    result = replace(result, personalization=asked)
     write_json(run.stage(6) / FRONT, to_json(result))
     return result
 
@@ -132,6 +139,15 @@ def _known_front(config: RunConfig, plans: Sequence[MethodPlan]) -> KnownFront |
     for plan in plans[1:]:
         asked.update(dict.fromkeys(plan.tradeoffs))
     return world.known_front(tuple(asked))
+
+
+def _not_measured(users: Sequence[UserTask], failed: Mapping[str, str]) -> list[str]:
+    """A method whose users could not be asked keeps its other results."""
+    return [
+        f"{task.method}: users were not asked: {failed[task.id]}"
+        for task in users
+        if task.id in failed
+    ]
 
 
 def _as_text(prompt: Prompt) -> str:

@@ -141,7 +141,7 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     rows = (facts["responses"], facts["comparisons"])
     n_prompts = len(read_test_prompts(config, run))
     plans = plan_run(config, run, rows, n_prompts, comparisons.identity)
-    tasks: list[Task] = [t for plan in plans for t in (*plan.policies, *plan.replies)]
+    tasks: list[Task] = [t for plan in plans for t in (*plan.policies, *plan.replies, *plan.users)]
     for task in tasks:
         task.sealed.is_done()
     # Only now is nothing refused any more: until here the folder tells of the settings it had.

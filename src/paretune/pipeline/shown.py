@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,14 @@ _HELD_OUT_SHARE = 0.1
 """Of users and of training prompts: both are new to the policy where it is validated."""
 
 _LEAST_USERS = 10
+
+LEAST_TEST_USERS = 40
+"""New users that personalization is measured on, where a tenth of the training users are fewer:
+intervals are over users, and a handful of them says nothing."""
+
+LEAST_TEST_PAIRS = 16
+"""Comparisons each of them is asked at least, so that eight others that tell something are left to
+be shown."""
 
 
 @final
@@ -77,7 +85,8 @@ def asking(
         data: rewards in the unit range.
         source: how many users, and what they are asked.
         part: ``train`` users are asked on prompts of their own; ``validation`` and ``test`` users
-            are others.
+            are others, a tenth as many (of ``test`` at least 40, each asked 16 comparisons or
+            more).
         seed: of the run.
         comparisons: that are dealt; ``None``: those on training prompts for ``train``, the held
             out ones for the others.
@@ -86,7 +95,7 @@ def asking(
         InputError: if there are fewer comparisons than a user is asked.
     """
     fewer = max(_LEAST_USERS, round(source.users * _HELD_OUT_SHARE))
-    n = source.users if part == "train" else fewer
+    n = {"train": source.users, "validation": fewer, "test": max(fewer, LEAST_TEST_USERS)}[part]
     first = {"train": 0, "validation": source.users, "test": source.users + fewer}[part]
     users = draw_users(
         n, len(data.rewards.objectives), seed, part, utility=source.utility, first=first
@@ -94,7 +103,8 @@ def asking(
     if comparisons is None:
         held_out = is_held_out(data, seed)
         comparisons = np.flatnonzero(~held_out if part == "train" else held_out)
-    hand = min(source.pairs_per_user, len(comparisons))
+    least = LEAST_TEST_PAIRS if part == "test" else 0
+    hand = min(max(source.pairs_per_user, least), len(comparisons))
     if hand < 2:
         raise InputError(
             f"shots: found {len(comparisons)} comparisons on prompts for {part} users, expected at "
@@ -103,6 +113,23 @@ def asking(
     dealt = deal_comparisons(n, len(comparisons), hand, seed + first)
     examples = Examples(dealt.user_of, comparisons[dealt.comparison_of])
     return Asking(data, users, examples)
+
+
+def check_asking(data: PreferenceData, source: Shown, seed: int) -> None:
+    """Make the questions of all users, and forget them.
+
+    Raises:
+        InputError: if the data have too few comparisons for users of any part, or all that are held
+            out are on one prompt, so that none could be shown beside another.
+    """
+    held_out = data.prompt_of[data.first[is_held_out(data, seed)]]
+    for part in get_args(Part):
+        asking(data, source, part, seed)
+    if len(np.unique(held_out)) < 2:
+        raise InputError(
+            f"shots: found {len(held_out)} held out comparisons on one prompt, expected at least "
+            "two prompts: no pair is shown to a question on its own prompt; give more data"
+        )
 
 
 def shot_encoder(encoder: Encoder, prompts: FewShot, longest: int | None) -> Encoder:

@@ -19,11 +19,17 @@ from paretune.pipeline.config import MethodConfig, RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.job_inputs import round_folder
 from paretune.pipeline.meaning import REFERENCE
+from paretune.pipeline.personal import UserTask
 from paretune.pipeline.rewards import has_own_judges, reward_configs
+from paretune.pipeline.shown import check_asking
 from paretune.pipeline.tasks import ReplyTask, RoundTask, Task, TrainTask
+from paretune.pipeline.user_questions import MOST_REPLIES, MOST_VISITS, measured
 
 _REPLY_WEIGHT = 0.3
 """Cost of generating a reply, in units of training on one row."""
+
+_USERS_WEIGHT = 0.3 * (8 * MOST_VISITS * 4 + 3 * MOST_REPLIES)
+"""Of eight ways to ask for pairs, two responses under two policies, and of three who reply."""
 
 
 @final
@@ -37,6 +43,7 @@ class MethodPlan:
         policies: tasks that train, rounds included.
         replies: one task a trade-off.
         descriptions: what answers at each trade-off, in words.
+        users: of a few-shot method, the task that asks its policy on behalf of new users.
     """
 
     name: str
@@ -44,6 +51,7 @@ class MethodPlan:
     policies: tuple[Task, ...]
     replies: tuple[ReplyTask, ...]
     descriptions: tuple[str, ...]
+    users: tuple[UserTask, ...] = ()
 
 
 def plan_run(
@@ -120,9 +128,17 @@ def _plan_method(
             )
         )
         descriptions.append(in_words(steering))
+    users = [
+        _user_task(config, run, reply, job, sealed, folders, above)
+        for reply in replies[:1]
+        for job in jobs
+        if reply.steering.shots is not None and reply.steering.policies == (job.id,)
+        if isinstance(job.source, Shown)
+    ]
     return MethodPlan(
-        method.name, tuple(tradeoffs), tuple(tasks), tuple(replies), tuple(descriptions)
-    )
+        method.name, tuple(tradeoffs), tuple(tasks), tuple(replies), tuple(descriptions),
+        tuple(users),
+    )  # fmt: skip
 
 
 def in_words(steering: Steering) -> str:
@@ -206,6 +222,35 @@ def _reply_task(
     )
 
 
+def _user_task(
+    config: RunConfig,
+    run: RunFolder,
+    reply: ReplyTask,
+    job: TrainingJob,
+    sealed: dict[str, Sealed],
+    folders: dict[str, Path],
+    above: str,
+) -> UserTask:
+    """Whoever is served, users are asked for by their own trade-offs."""
+    assert isinstance(job.source, Shown)
+    reference = job.source.reference
+    inputs: dict[str, Any] = {
+        "above": above,
+        "shots": describe(reply.steering.shots),
+        "source": describe(job.source),
+        "policy": sealed[job.id].identity,
+        "reference": BASE if reference == BASE else sealed[reference].identity,
+        "measured": measured(),
+        **{name: reply.sealed.inputs[name] for name in ("generate", "prompts", "judges", "seed")},
+    }
+    path = run.stage(5) / reply.method / "users"
+    needs = [f"{reply.method}/{sealed[n].path.name}" for n in (job.id, reference) if n != BASE]
+    return UserTask(
+        reply.method, reply.steering, job, folders[job.id], folders.get(reference),
+        Sealed(path, inputs), tuple(needs), _USERS_WEIGHT,
+    )  # fmt: skip
+
+
 def _train_weight(job: TrainingJob, settings: Any, n_rows: tuple[int, int]) -> float:
     mine = settings.with_job(job.settings)
     is_paired = job.kind == "pairwise"
@@ -216,6 +261,11 @@ def _train_weight(job: TrainingJob, settings: Any, n_rows: tuple[int, int]) -> f
 def check_rows(plans: Sequence[MethodPlan], data: PreferenceData, seed: int) -> None:
     """Ask every job that learns from the run's own records which rows it would take.
 
+    Args:
+        plans: of the run.
+        data: the run's training records, rewarded and labelled.
+        seed: of the run.
+
     Raises:
         InputError: naming the job, if its rule refuses the data or leaves nothing.
     """
@@ -223,10 +273,13 @@ def check_rows(plans: Sequence[MethodPlan], data: PreferenceData, seed: int) -> 
         for task in plan.policies:
             if isinstance(task, TrainTask):
                 for job in task.jobs:
-                    check_job(f"{plan.name}/{job.id}", job, data, task.settings.seed + seed)
+                    name = f"{plan.name}/{job.id}"
+                    check_job(name, job, data, task.settings.seed + seed, seed)
 
 
-def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> None:
+def check_job(
+    name: str, job: TrainingJob, data: PreferenceData, seed: int, run_seed: int = 0
+) -> None:
     """Ask one job which rows it would take; jobs that learn from replies are left alone.
 
     Args:
@@ -234,6 +287,7 @@ def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> N
         job: of a plan.
         data: the run's training records, rewarded and labelled.
         seed: of the job's training.
+        run_seed: of the run, which deals comparisons to users.
 
     Raises:
         InputError: if its rule refuses the data or leaves nothing.
@@ -243,6 +297,8 @@ def check_job(name: str, job: TrainingJob, data: PreferenceData, seed: int) -> N
             from paretune.engines.lm.constrained import trainable_goal
 
             trainable_goal(job)
+        if isinstance(job.source, Shown):
+            check_asking(data, job.source, run_seed)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     if isinstance(job.source, Replies | Shown):
