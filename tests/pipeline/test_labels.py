@@ -14,7 +14,7 @@ RECORDS = [
     Record("q", (Response("a", {"good": 6.0, "short": 1.0}), Response("b", {"good": 1.0})),
            (Comparison(0, 1, {"short": -0.25}),)),
     Record("r", (Response("c", {"good": 3.0}), Response("d", {"good": 4.0})),
-           (Comparison(0, 1, {}),)),
+           (Comparison(0, 1, {"good": 1.0}),)),
 ]  # fmt: skip
 
 
@@ -27,11 +27,11 @@ def labels(**options: Any) -> np.ndarray[Any, Any]:
     return labelled(config, data, data.rewards).labels
 
 
-def test_a_missing_label_is_the_sign_of_the_margin() -> None:
-    np.testing.assert_array_equal(labels(), [[1.0, -0.25], [-1.0, np.nan]])
+def test_a_given_label_stays_and_a_missing_one_is_the_sign_of_the_margin() -> None:
+    np.testing.assert_array_equal(labels(), [[1.0, -0.25], [1.0, np.nan]])
 
 
 def test_graded_labels_tell_by_how_much() -> None:
-    # Margins 5 and -1: the 90th percentile of their sizes is 4.6. Given labels stay.
+    # Margins 5 and -1: the 90th percentile of their sizes is 4.6. One response has no length.
     found = labels(graded_labels=True)
     np.testing.assert_allclose(found, [[1.0, -0.25], [-1 / 4.6, np.nan]])

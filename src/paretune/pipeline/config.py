@@ -61,7 +61,7 @@ class DataConfig(_Strict):
     scenario: Literal["A", "B", "C", "D"] = Field("A", description="of the world handy")
     pairs: int = Field(2000, ge=1, description="comparisons drawn from the world")
     graded_labels: bool = Field(
-        False, description="labels made from rewards tell by how much, not only which way"
+        False, description="where both responses are scored, labels tell by how much"
     )
     pairs_per_prompt: int | None = Field(
         None, ge=1, description="comparisons made from scores, of each prompt; default all"

@@ -183,8 +183,8 @@ def labelled(config: RunConfig, data: PreferenceData, rewards: RewardMatrix) -> 
     """Comparisons with a label wherever something is known.
 
     Comparisons that the records hold are kept with their labels; records without any are compared
-    by their rewards. A missing label becomes the sign of the reward margin, where both are scored,
-    or the margin itself in units of a large one (``data.graded_labels``).
+    by their rewards. A missing label becomes the sign of the reward margin, where both are scored.
+    Graded labels are margins in units of a large one wherever both are scored, whatever was given.
     """
     data = data.with_rewards(rewards)
     if not data.n_comparisons:
@@ -193,12 +193,10 @@ def labelled(config: RunConfig, data: PreferenceData, rewards: RewardMatrix) -> 
         )
         labels = np.full((len(first), len(rewards.objectives)), np.nan)
         data = replace(data, first=first, second=second, labels=labels)
-    holes = np.isnan(data.labels)
-    if not holes.any():
-        return data
-    found = label_from_rewards(data.margins)
     if config.data.graded_labels:
         span = np.nanmax(rewards.values, axis=0) - np.nanmin(rewards.values, axis=0)
         least = np.where(span > 0, _LEAST_SHARE * span, 1.0)
-        found = pair_scores(data.margins, pair_scales(data.margins, least))
-    return replace(data, labels=np.where(holes, found, data.labels))
+        graded = pair_scores(data.margins, pair_scales(data.margins, least))
+        return replace(data, labels=np.where(np.isnan(graded), data.labels, graded))
+    holes = np.isnan(data.labels)
+    return replace(data, labels=np.where(holes, label_from_rewards(data.margins), data.labels))
