@@ -46,6 +46,7 @@ class FSPO(Method):
         layout: of the shots: ``inline`` or ``dialogue``.
         shows_weights: also write the trade-off in numbers.
         max_prompt_tokens: whole shots are dropped, oldest first, until a prompt fits.
+        min_gap: a pair that its user rates closer than this is not shown, in [0, 1]: it tells little.
         users: training users that are drawn, >= 1; a tenth as many are drawn for validation.
         pairs_per_user: comparisons each user is asked, >= 2: one asks, others are shown.
         utility: how users rate: ``linear`` or ``chebyshev``.
@@ -66,6 +67,7 @@ class FSPO(Method):
     layout: Literal["inline", "dialogue"] = "inline"
     shows_weights: bool = False
     max_prompt_tokens: int = 4096
+    min_gap: float = 0.05
     users: int = 400
     pairs_per_user: int = 16
     utility: Literal["linear", "chebyshev"] = "linear"
@@ -83,6 +85,7 @@ class FSPO(Method):
         check(self.pairs_per_user >= 2, "fspo.pairs_per_user", self.pairs_per_user, "at least 2")
         tokens = self.max_prompt_tokens
         check(tokens >= 1, "fspo.max_prompt_tokens", tokens, "at least 1")
+        check(0 <= self.min_gap <= 1, "fspo.min_gap", self.min_gap, "0 to 1")
         check(self.epochs >= 1, "fspo.epochs", self.epochs, "at least 1")
         check(
             self.warm_start_steps >= 0, "fspo.warm_start_steps", self.warm_start_steps, "at least 0"
@@ -126,7 +129,7 @@ class FSPO(Method):
     def _prompts(self, shots: tuple[int, ...]) -> FewShot:
         return FewShot(
             (shots[0], shots[1]), self.description, self.layout, self.shows_weights,
-            self.max_prompt_tokens,
+            self.max_prompt_tokens, self.min_gap,
         )  # fmt: skip
 
     def _loss(self) -> ScalarizedLoss:
