@@ -29,7 +29,7 @@ AXES = {
     "A": ["helpful", "concise"],
     "B": ["helpful", "harmless"],
     "C": ["helpful", "harmless", "humor"],
-    "D": ["helpful", "harmless", "humor", "concise"],
+    "D": ["helpful", "harmless", "concise", "humor"],
 }
 SHAPE = {
     "A": "two objectives, convex front of single replies",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOME = {"Handy": "paretune.bench.handy"}
+_HOME = {"Advice": "paretune.bench.advice", "Handy": "paretune.bench.handy"}
 __all__ = [*_HOME]
 
 

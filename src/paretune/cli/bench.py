@@ -23,24 +23,25 @@ app = typer.Typer(
 
 @app.command()
 def world(
-    scenario: Annotated[str, typer.Argument(help="Scenario of the embedded world: A, B, C, D.")] = (
-        "A"
-    ),
+    scenario: Annotated[
+        str, typer.Argument(help="Scenario of Handy (A, B, C, D), or 'advice'.")
+    ] = "A",
     grid: Annotated[int, typer.Option(min=1, help="Trade-offs are multiples of 1/grid.")] = 10,
     json: JsonOption = False,
 ) -> None:
     """Print the exactly known front of a scenario: what any method can reach at most."""
     from dataclasses import asdict
 
-    from paretune.bench.handy import Handy
+    from paretune.bench import Advice, Handy
     from paretune.functional.simplex import lattice
 
-    world = Handy(scenario)  # type: ignore[arg-type]
+    world = Advice() if scenario == "advice" else Handy(scenario)  # type: ignore[arg-type]
     front = world.known_front(tuple(lattice(len(world.objectives), grid)))
     if json:
         print(json_.dumps(asdict(front)))
         return
-    print(f"scenario {scenario}: {', '.join(world.objectives)}; every reward in [0, 1]\n")
+    name = "advice" if scenario == "advice" else f"scenario {scenario}"
+    print(f"{name}: {', '.join(world.objectives)}; every reward in [0, 1]\n")
     print(f"attainable hypervolume            {front.hypervolume:.4f}")
     for n, value in sorted(front.ceilings.items()):
         print(f"  with {n:>2} policies at most         {value:.4f}")

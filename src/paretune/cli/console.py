@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
+    from paretune.core.results import RunResult
     from paretune.pipeline.run import Finished, Voice
 
 _LINE_SECONDS = 10.0
@@ -130,8 +131,20 @@ def show_result(finished: Finished, as_json: bool) -> None:
     if floors := floor_table(finished.result):
         print(f"\n{finished.run.name}: floors\n")
         print(floors.markdown())
+    show_users(finished.result)
     print(f"\n{finished.run.name}: cost\n")
     print(cost_table(finished.result).markdown())
+
+
+def show_users(result: RunResult) -> None:
+    """What personalization is worth, on stdout; nothing where no method reads its user."""
+    from paretune.reporting.personalization import personalization_sentence, user_tables
+
+    for found in result.personalization:
+        print(f"\n{personalization_sentence(found)}")
+    for title, table in user_tables(result.personalization):
+        print(f"\n{result.name}: users: {title.lower()}\n")
+        print(table.markdown())
 
 
 def say_failures(failed: dict[str, str]) -> None:

@@ -68,9 +68,11 @@ def _formats() -> list[dict[str, str]]:
 
 
 def _worlds() -> list[dict[str, str]]:
+    from paretune.bench.advice.scorers import AXES
     from paretune.bench.handy.world import SCENARIOS
 
-    return [
+    scenarios = [
         {"world": "handy", "scenario": name, "objectives": ", ".join(axes)}
         for name, axes in SCENARIOS.items()
     ]
+    return [*scenarios, {"world": "advice", "scenario": "-", "objectives": ", ".join(AXES)}]

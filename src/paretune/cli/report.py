@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.console import prepare, relative
+from paretune.cli.console import prepare, relative, show_users
 from paretune.cli.options import JsonOption
 
 
@@ -40,6 +40,7 @@ def report(
     else:
         for result in results:
             print(f"\n{result.name}\n\n{method_table(result).markdown()}")
+            show_users(result)
         print(f"\nresult: {relative(page)} and {relative(folder / 'front.png')}")
         print("next:   open the page in a browser, or paretune init to start with your own data")
     if open_:

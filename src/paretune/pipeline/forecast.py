@@ -21,7 +21,8 @@ def forecast(config: RunConfig, folder: Path) -> str:
     lines = [f"run {config.name} in {folder}", f"objectives: {', '.join(config.objectives)}"]
     data = config.data
     files = ", ".join(data.files.values()) or data.path
-    lines.append(f"data: {files or f'world {data.world}, scenario {data.scenario}'}")
+    scenario = f", scenario {data.scenario}" if data.world == "handy" else ""
+    lines.append(f"data: {files or f'world {data.world}{scenario}'}")
     if data.world is None:
         for role in ("rewards", "judges"):
             sources = reward_configs(config, role)
