@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from paretune.core.job import Head, TrainingJob
+from paretune.core.job import Head, PairOrder, TrainingJob
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.checkpoints import Checkpoints
@@ -82,6 +82,36 @@ def test_small_batches_of_a_step_are_one_big_batch(
     start = moved(lab.model("gpt2").double())
     assert float((whole - start).abs().max()) > 1e-3
     assert float((whole - parts).abs().max()) < 1e-9
+
+
+def test_a_mean_over_pairs_needs_one_pass(lab: Any, tmp_path: Path) -> None:
+    # Missing labels: a pair that says nothing does not count in the mean of any batch.
+    data = lab.preferences(12)
+    data.labels[2:5] = np.nan
+    data.labels[6, 0] = np.nan
+    passes = []
+
+    def forwards(scalarizer: Any, folder: str, **more: Any) -> torch.Tensor:
+        model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0).double()
+        inputs = lab.job_data(data, model)
+        seen: list[int] = []
+        model.transformer.register_forward_pre_hook(lambda *_: seen.append(1))
+        every = replace(job(scalarizer), rows=keep_all)
+        settings = replace(SETTINGS, **more)
+        train_scalarized([every], inputs, model, lab.pad, settings, tmp_path / folder)
+        passes.append(len(seen))
+        return moved(model)
+
+    whole = forwards(Linear(), "whole")
+    parts = forwards(Linear(), "parts", batch_size=4, accumulate=3)
+    assert float((whole - parts).abs().max()) < 1e-9
+    forwards(Tilted(), "two", batch_size=4, accumulate=3)
+    # Beside what the choice of the fast pass costs: 15 batches, and 10 of them looked at before.
+    assert passes[2] - passes[1] == 10
+
+
+def keep_all(labels: Any, keys: Any) -> PairOrder:
+    return PairOrder(np.arange(len(labels)), np.zeros(len(labels), dtype=bool))
 
 
 def test_a_weighted_sum_is_weighted_dpo(lab: Any, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.forward import autocast
 from paretune.engines.lm.heads import HeadedScorer
 from paretune.engines.lm.job_data import JobCost, JobData
-from paretune.engines.lm.pairs import pair_batch, pair_metrics, pair_rows
+from paretune.engines.lm.pairs import PairRows, pair_batch, pair_metrics, pair_rows
 from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import (
@@ -38,7 +38,7 @@ from paretune.engines.lm.validation import Validation
 from paretune.errors import InputError
 from paretune.functional.losses import PairBatch
 from paretune.functional.scalarized_loss import ScalarizedLoss
-from paretune.functional.scalarizer import Scalarized
+from paretune.functional.scalarizer import Scalarized, StepLosses
 from paretune.functional.step_means import mean_losses, mean_weights
 
 _TOKENS = 8192
@@ -88,7 +88,7 @@ def train_scalarized(
         model, [job.head for job in jobs], inputs.encoded, pairs.rows, pad_id, settings.seed,
         settings.compile,
     )  # fmt: skip
-    losses = [_step_loss(job) for job in jobs]
+    losses = [_step_loss(job, len(jobs)) for job in jobs]
     n_objectives = len(inputs.data.rewards.objectives)
     states = [StepState(loss.scalarizer.start(n_objectives)) for loss in losses]
     module = Resumable(policies, states)
@@ -111,9 +111,8 @@ def train_scalarized(
         return batch
 
     step = _Step(
-        losses, states, pairs.objectives, schedule, build, settings.accumulate,
-        inputs.description_weight,
-    )  # fmt: skip
+        losses, states, pairs, schedule, build, settings.accumulate, inputs.description_weight
+    )
     validation = None
     if inputs.validation is not None:
         best = (checkpoints.folder if checkpoints else folder) / "best"
@@ -129,14 +128,14 @@ def train_scalarized(
     return policies, JobCost(time.process_time() - started, tokens, steps, used)
 
 
-def _step_loss(job: TrainingJob) -> ScalarizedLoss:
+def _step_loss(job: TrainingJob, n_jobs: int) -> ScalarizedLoss:
     loss = job.step_loss
     if not isinstance(loss, ScalarizedLoss):
         raise InputError(f"job {job.id}: found {loss!r}, expected a ScalarizedLoss")
-    if loss.scalarizer.needs_gradients and n_processes() > 1:
+    if loss.scalarizer.needs_gradients and n_processes() * n_jobs > 1:
         raise InputError(
-            f"job {job.id}: found {n_processes()} processes, expected one: "
-            f"{type(loss.scalarizer).__name__} compares gradients, which no process has whole"
+            f"job {job.id}: found {n_processes()} processes and {n_jobs} policies, expected one "
+            f"each: {type(loss.scalarizer).__name__} compares whole gradients of one policy"
         )
     return loss
 
@@ -149,16 +148,17 @@ class _Step:
         self,
         losses: Sequence[ScalarizedLoss],
         states: Sequence[StepState],
-        objectives: list[tuple[int, str]],
+        pairs: PairRows,
         schedule: list[npt.NDArray[np.int64]],
         build: Any,
         accumulate: int,
         description_weight: float = 0.0,
     ) -> None:
-        self._losses, self._states, self._objectives = losses, states, objectives
+        self._losses, self._states, self._pairs = losses, states, pairs
         self._schedule, self._build, self._accumulate = schedule, build, accumulate
         self._parts = n_processes() * accumulate
         self._description_weight = description_weight
+        self._is_separable = all(loss.scalarizer.is_separable for loss in losses)
         self._seen = -1
         self._value = 0.0
         self._parts_of: dict[int, Tensor] = {}
@@ -169,18 +169,22 @@ class _Step:
         number = batch["number"]
         each = self._batches(model, batch)
         margins = self._margins(each)
-        if number // self._parts != self._seen:
+        if self._is_separable:
+            self._take_alone(number, margins)
+        elif number // self._parts != self._seen:
             self._seen = number // self._parts
             self._begin(model, number, each, margins)
         part = self._parts_of[number].to(margins)
         surrogate = (part * margins).sum() * self._parts
         loss = (self._value - surrogate).detach() + surrogate
         # The trainer scales the mean of a batch by its share of the step; this is no mean.
-        metrics = pair_metrics(each[0], self._objectives) | self._facts
+        metrics = pair_metrics(each[0], self._pairs.objectives) | self._facts
         loss = loss / batch["share"]
         if "descriptions" in batch:
-            described = batch["descriptions"]
+            described, randomness = batch["descriptions"], _randomness(margins.device)
             a_token = -(model(described) / described.tokens).mean()
+            # The batches that follow must draw the dropout that the first pass drew.
+            _restore_randomness(margins.device, randomness)
             metrics["description"] = a_token
             loss = loss + self._description_weight * a_token
         return loss, metrics
@@ -209,21 +213,48 @@ class _Step:
         _restore_randomness(device, randomness)
         everyone = sorted(_gather(own), key=lambda item: item[0])
         pairs = _Pairs.cat([p for _, p in everyone])
-        everything = list(zip(self._losses, self._states, pairs.margins, strict=True))
-        if any(loss.scalarizer.needs_gradients for loss, _, _ in everything):
+        if any(loss.scalarizer.needs_gradients for loss in self._losses):
             self._weigh_gradients(model, pairs, [n for n, _ in everyone], each)
             _restore_randomness(device, randomness)
-        self._value, parts, self._facts = 0.0, [], {}
-        for k, (loss, state, margins_k) in enumerate(everything):
-            at = loss.step_at(margins_k, pairs.labels, pairs.weights)
-            found = loss.scalarizer(at, state.value)
-            self._value += float(found.loss)
-            parts.append(loss.cotangents(margins_k, pairs.labels, pairs.weights, state.value))
+        self._value, parts = 0.0, self._cotangents(pairs)
+        for k, (loss, state) in enumerate(zip(self._losses, self._states, strict=True)):
+            at = loss.step_at(pairs.margins[k], pairs.labels, pairs.weights)
+            self._value += self._note(k, loss.scalarizer(at, state.value), at)
             state.value.copy_(loss.scalarizer.advance(at, state.value))
-            self._note(k, found, mean_losses(at.losses, at))
         sizes = [p.margins.shape[1] for _, p in everyone]
-        split = torch.stack(parts).split(sizes, dim=1)
+        split = parts.split(sizes, dim=1)
         self._parts_of = {n: part for (n, _), part in zip(everyone, split, strict=True)}
+
+    def _take_alone(self, number: int, margins: Tensor) -> None:
+        """The same for a mean over pairs: of the other batches only the labels matter.
+
+        Nothing is asked of the policy a second time. The value told is this batch's own.
+        """
+        first = number - number % self._parts
+        batches = [self._schedule[n] for n in range(first, first + self._parts)]
+        own = slice(*np.cumsum([0, *map(len, batches)])[number - first :][:2])
+        rows, columns = np.concatenate(batches), self._pairs.columns
+        weights = columns.get("weights")
+        pairs = _Pairs(
+            torch.zeros(len(margins), len(rows), dtype=torch.float64),
+            torch.from_numpy(columns["labels"][rows]),
+            None if weights is None else torch.from_numpy(weights[rows]),
+        )
+        pairs.margins[:, own] = _far(margins)
+        self._parts_of = {number: self._cotangents(pairs)[:, own]}
+        self._value = 0.0
+        for k, (loss, state) in enumerate(zip(self._losses, self._states, strict=True)):
+            users = None if pairs.weights is None else pairs.weights[own]
+            at = loss.step_at(pairs.margins[k, own], pairs.labels[own], users)
+            self._value += self._note(k, loss.scalarizer(at, state.value), at)
+
+    def _cotangents(self, pairs: _Pairs) -> Tensor:
+        """``(K, B)`` derivative of the loss of each policy with respect to its margins."""
+        found = zip(self._losses, self._states, pairs.margins, strict=True)
+        return torch.stack([
+            loss.cotangents(margins, pairs.labels, pairs.weights, state.value)
+            for loss, state, margins in found
+        ])  # fmt: skip
 
     def _weigh_gradients(
         self, model: Any, pairs: _Pairs, numbers: list[int], each: list[PairBatch]
@@ -255,12 +286,14 @@ class _Step:
         at = loss.step_at(pairs.margins[0], pairs.labels, pairs.weights)
         state.value.copy_(loss.scalarizer.combine(gramian, mean_weights(at)))
 
-    def _note(self, policy: int, found: Scalarized, means: Tensor) -> None:
-        """Numbers for the log: what each objective costs, and how much it drives the step."""
+    def _note(self, policy: int, found: Scalarized, at: StepLosses) -> float:
+        """The loss; and for the log what each objective costs, and how much it drives the step."""
+        means = mean_losses(at.losses, at)
         prefix = "" if len(self._losses) == 1 else f"{policy}/"
-        for column, name in self._objectives:
+        for column, name in self._pairs.objectives:
             self._facts[f"{prefix}loss/{name}"] = means[column]
             self._facts[f"{prefix}weight/{name}"] = found.objective_weights[column]
+        return float(found.loss)
 
 
 @final
