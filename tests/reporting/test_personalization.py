@@ -9,11 +9,15 @@ import pytest
 from paretune.core.personalization import CellResult, PersonalizationResult, WinResult
 from paretune.core.results import Interval
 from paretune.reporting.personalization import (
+    COLUMNS,
     cell_table,
+    meanings_shown,
     personalization_cells,
     personalization_sentence,
     personalization_table,
     steering_table,
+    user_panels,
+    user_tables,
     win_table,
 )
 
@@ -97,3 +101,33 @@ def test_a_name_cannot_break_the_table() -> None:
     hostile = replace(FSPO, name="\x1b[31ma|b\n<img>")
     text = personalization_table([hostile]).markdown()
     assert "\x1b" not in text and r"a\|b \<img\>" in text
+
+
+def test_every_table_has_a_title_and_the_first_one_is_of_pairs() -> None:
+    assert [title for title, _ in user_tables([FSPO, BARE])] == [
+        "Own pairs", "Seen and new", "Whose reply users like better", "Who wants more gets more"
+    ]  # fmt: skip
+    assert [title for title, _ in user_tables([BARE])] == ["Own pairs"]
+    assert user_tables([]) == []
+
+
+def test_panels_explain_every_column_and_keep_long_names() -> None:
+    long = replace(FSPO, name="a method whose name the terminal has to cut")
+    cells, replies, steering = user_panels([long])
+    assert [panel.rows[0].name for panel in (cells, steering)] == [long.name] * 2
+    assert replies.rows[0].name == f"{long.name} / reference"
+    assert (replies.first, cells.first) == ("policy / opponent", "method")
+    won = replies.rows[0].cells[0]
+    assert (won.text, won.below) == ("0.868", "[0.844, 0.891]")
+    assert [cell.text for cell in steering.rows[0].cells] == ["0.91", "–", "0.500", "concise (75%)"]
+    assert dict(replies.columns)["helpful"] == COLUMNS["by one objective"]
+    assert dict(steering.columns)["concise"] == COLUMNS["steers"]
+    assert dict(cells.columns)["seen user, new prompt"] == COLUMNS["seen"]
+    assert all(meaning for panel in (cells, replies, steering) for _, meaning in panel.columns)
+
+
+def test_only_what_is_shown_is_explained() -> None:
+    assert list(meanings_shown([BARE])) == ["own pairs"]
+    found = meanings_shown([FSPO])
+    assert {"own − other", "pairs shown", "/ reference", "missed most"} <= set(found)
+    assert "/ described" not in found

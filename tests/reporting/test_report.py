@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from paretune.core.results import KnownFront, RunResult, Sample
+from paretune.core.personalization import CellResult, PersonalizationResult, WinResult
+from paretune.core.results import Interval, KnownFront, RunResult, Sample
 from paretune.errors import InputError
 from paretune.reporting.report import render_report, write_report
 
@@ -168,6 +169,36 @@ def test_one_column_without_numbers_is_left_out(runs) -> None:
     text = Page(render_report([replace(runs[0], known=None, samples=())])).text
     assert "of limit" not in text and "best possible" not in text
     assert "Replies along" not in text
+
+
+def with_users(run: RunResult, name: str, note: str = "Judged by programs.") -> RunResult:
+    """The run with one method measured on users."""
+    own, gap = Interval(0.9, 0.85, 0.95), Interval(0.2, 0.1, 0.3)
+    found = PersonalizationResult(
+        name, run.objectives, 40, own, Interval(0.7, 0.6, 0.8), gap, {0: gap, 8: own},
+        (CellResult(True, True, own, 40, 400), CellResult(False, True, gap, 99, 400)),
+        (WinResult("zero-shot", own, (own, gap), "users", 40, 160),), (0.9, None), own,
+        (0.25, 0.75), (note,), {note: note},
+    )  # fmt: skip
+    return replace(run, personalization=(found,))
+
+
+def test_users_have_a_section_where_there_are_any(runs, page: str) -> None:
+    assert 'id="users"' not in page and 'href="#users"' not in page
+    found = Page(render_report([with_users(runs[0], runs[0].methods[0].name)])).text
+    for wanted in (
+        "it prefers what 40 new users prefer in 90% of cases", "+0.200", "[0.100, 0.300]",
+        "8 pairs", "seen user, new prompt", f"{runs[0].methods[0].name} / zero-shot",
+        "concise (75%)", "Judged by programs.", "when the prompt says nothing about the user",
+    ):  # fmt: skip
+        assert wanted in found
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_untrusted_text_about_users_stays_text(runs, text: str) -> None:
+    safe = Page(render_report([with_users(runs[0], "harmless", "harmless")]))
+    found = Page(render_report([with_users(runs[0], text, text)]))
+    assert found.elements == safe.elements and found.open == []
 
 
 def test_a_failed_method_is_shown_with_its_reason(runs) -> None:

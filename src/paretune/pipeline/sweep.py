@@ -11,6 +11,7 @@ from paretune.core.description import describe
 from paretune.core.job import BASE, Pool, Replies, Shown, TrainingJob, group_jobs, order_jobs
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData
+from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import InputError
 from paretune.functional.goal_table import check_goal
@@ -247,7 +248,7 @@ def _user_task(
     needs = [f"{reply.method}/{sealed[n].path.name}" for n in (job.id, reference) if n != BASE]
     return UserTask(
         reply.method, reply.steering, job, folders[job.id], folders.get(reference),
-        Sealed(path, inputs), tuple(needs), _USERS_WEIGHT,
+        Sealed(path, inputs), tuple(needs), _USERS_WEIGHT * _prompt_weight(job.source.prompts),
     )  # fmt: skip
 
 
@@ -255,7 +256,16 @@ def _train_weight(job: TrainingJob, settings: Any, n_rows: tuple[int, int]) -> f
     mine = settings.with_job(job.settings)
     is_paired = job.kind == "pairwise"
     rows = n_rows[1] if is_paired else n_rows[0]
-    return float(mine.n_steps(rows) * mine.batch_size * (2 if is_paired else 1))
+    per_row = 2.0 if is_paired else 1.0
+    if isinstance(job.source, Shown):
+        rows = job.source.users * job.source.pairs_per_user * job.source.epochs
+        per_row *= _prompt_weight(job.source.prompts)
+    return float(mine.n_steps(rows) * mine.batch_size * per_row)
+
+
+def _prompt_weight(shots: FewShot) -> float:
+    """Cost of a row whose prompt shows pairs, in rows without: two responses a pair."""
+    return 1.0 + 2.0 * shots.n_shots[1]
 
 
 def check_rows(plans: Sequence[MethodPlan], data: PreferenceData, seed: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 from paretune.core.personalization import PersonalizationResult
 from paretune.core.results import Interval
@@ -20,14 +22,24 @@ COLUMNS = {
     "users cannot explain it.",
     "pairs shown": "With so many pairs of the user in the prompt.",
     "new user, new prompt": "Users and prompts that were both kept out of training.",
+    "seen": "Users, or prompts, that the policy was trained on.",
     "wins": "How often users like the policy's reply better than another reply to the same "
     "prompt, by their own utility; a tie counts half.",
     "steers": "Rank correlation, across users, of how much an objective weighs for them and how "
     "much of it they get; 1 means that whoever wants more gets more.",
     "worst": "What is left of full marks on the objective that a user misses most, as it weighs "
     "for that user; averaged over users.",
+    "missed most": "The objective that is it for most users, and for how many of them.",
+    "by one objective": "Wins by that reward alone, whatever a user wants.",
+    "/ reference": "Against the reference policy on the same prompt, with the same pairs.",
+    "/ zero-shot": "Against the policy itself when the prompt says nothing about the user.",
+    "/ described": "Against the policy itself when the prompt tells in words what the user wants, "
+    "and shows no pair.",
 }
-"""Column to what it means."""
+"""Column, or opponent, to what it means."""
+
+_SEEN, _REPLIES = "Seen and new", "Whose reply users like better"
+_STEERING = "Who wants more gets more"
 
 _CELLS = {
     (True, True): "new user, new prompt",
@@ -47,6 +59,25 @@ def column_meaning(column: str) -> str:
     return COLUMNS.get(column, COLUMNS["pairs shown"])
 
 
+def meanings_shown(results: Sequence[PersonalizationResult]) -> dict[str, str]:
+    """Column to what it means, for the columns that some result fills."""
+    rules = {
+        "own pairs": True,
+        "other's pairs": any(r.other for r in results),
+        "own − other": any(r.gap for r in results),
+        "pairs shown": any(r.by_shots for r in results),
+        "new user, new prompt": any(r.cells for r in results),
+        "seen": any(r.cells for r in results),
+        "wins": any(r.wins for r in results),
+        "by one objective": any(r.wins for r in results),
+        **{f"/ {win.opponent}": True for r in results for win in r.wins},
+        "steers": any(r.controllability for r in results),
+        "worst": any(r.worst_weighted for r in results),
+        "missed most": any(r.worst_share for r in results),
+    }
+    return {column: COLUMNS[column] for column, is_shown in rules.items() if is_shown}
+
+
 def personalization_sentence(result: PersonalizationResult) -> str:
     """The finding about one policy, in a sentence or two."""
     name, own = one_line(result.name, NAME_WIDTH), percent(result.own.value)
@@ -55,7 +86,7 @@ def personalization_sentence(result: PersonalizationResult) -> str:
     if result.other is None or result.gap is None:
         return f"{said}. Nobody else's pairs were shown, so that this may be common taste."
     gap = result.gap
-    other, points = percent(result.other.value), f"{100 * gap.value:+.0f} points"
+    other, points = percent(result.other.value), f"{round(100 * gap.value):+d} points"
     told = f"{said}, shown somebody else's in {other}"
     if gap.low > 0:
         return f"{told}: {points} for knowing who asks."
@@ -123,7 +154,11 @@ def steering_table(results: Sequence[PersonalizationResult]) -> Table | None:
     for result in results:
         if not result.controllability and result.worst_weighted is None:
             continue
-        told = [NOTHING if rho is None else f"{rho:.2f}" for rho in result.controllability]
+        told = [
+            # + 0.0: what rounds to nothing has no sign.
+            NOTHING if rho is None else f"{round(rho, 2) + 0.0:.2f}"
+            for rho in result.controllability
+        ]
         told += [NOTHING] * (len(result.objectives) - len(told))
         name, missed = one_line(result.name, NAME_WIDTH), _most_missed(result)
         rows.append((name, *told, estimate(result.worst_weighted), missed))
@@ -166,6 +201,62 @@ def personalization_cells(
     ]
     kept = [Row(row.name, tuple(row.cells[i] for i in keep)) for row in rows]
     return [columns[i] for i in keep], kept
+
+
+@final
+@dataclass(frozen=True)
+class UserTable:
+    """One of the tables beside the first, for the page.
+
+    Args:
+        title: what it answers.
+        first: heading of the names.
+        columns: headings after it, each with what it means.
+        rows: numbers with their intervals below.
+    """
+
+    title: str
+    first: str
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[Row, ...]
+
+
+def user_tables(results: Sequence[PersonalizationResult]) -> list[tuple[str, Table]]:
+    """Every table of personalization that says something, with its title, for the terminal."""
+    if not results:
+        return []
+    tables = {
+        "Own pairs": personalization_table(results),
+        _SEEN: cell_table(results),
+        _REPLIES: win_table(results),
+        _STEERING: steering_table(results),
+    }
+    return [(title, table) for title, table in tables.items() if table is not None]
+
+
+def user_panels(results: Sequence[PersonalizationResult]) -> list[UserTable]:
+    """The tables of :func:`user_tables` after the first, for the page."""
+    of_objective = {_REPLIES: "by one objective", _STEERING: "steers", _SEEN: "seen"}
+    # The terminal cuts long names; here they stand in full.
+    full = {one_line(r.name, NAME_WIDTH): r.name for r in results}
+    panels = []
+    for title, table in user_tables(results)[1:]:
+        columns = tuple(
+            (name, COLUMNS.get(name, COLUMNS[of_objective[title]])) for name in table.columns[1:]
+        )
+        rows = []
+        for name, *told in table.rows:
+            method, slash, opponent = name.rpartition(" / ")
+            shown = f"{full[method]} / {opponent}" if slash and name not in full else full[name]
+            rows.append(Row(shown, tuple(map(_as_cell, told))))
+        panels.append(UserTable(title, table.columns[0], columns, tuple(rows)))
+    return panels
+
+
+def _as_cell(text: str) -> Cell:
+    """A number with its interval below it."""
+    value, bracket, interval = text.partition(" [")
+    return Cell(value, f"[{interval}") if bracket else Cell(text)
 
 
 def _numbers(results: Sequence[PersonalizationResult]) -> list[int]:

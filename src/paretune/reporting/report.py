@@ -20,6 +20,13 @@ from paretune.reporting.cells import bar_percent, method_cells
 from paretune.reporting.figure import front_svgs, tradeoff_svgs
 from paretune.reporting.glossary import GLOSSARY
 from paretune.reporting.look import Look
+from paretune.reporting.personalization import (
+    column_meaning,
+    meanings_shown,
+    personalization_cells,
+    personalization_sentence,
+    user_panels,
+)
 from paretune.reporting.plain import printable
 from paretune.reporting.table import cost_table, floor_table
 from paretune.reporting.verdict import agreement, verdicts, what_was_run
@@ -111,6 +118,7 @@ def _run(result: RunResult, styles: Mapping[str, Look]) -> dict[str, Any]:
         # The terminal cuts long names; here the row of the same place has it in full.
         "costs": [(row.name, *cells[1:]) for row, cells in zip(rows, cost.rows, strict=True)],
         "floors": floor_table(result),
+        "users": _users(result, styles),
         "samples": _samples(result, styles),
         "notes": result.notes,
         "facts": result.facts,
@@ -120,6 +128,25 @@ def _run(result: RunResult, styles: Mapping[str, Look]) -> dict[str, Any]:
             (name, number(low), number(high))
             for name, low, high in zip(result.objectives, result.low, result.high, strict=True)
         ],
+    }
+
+
+def _users(result: RunResult, styles: Mapping[str, Look]) -> dict[str, Any] | None:
+    """What personalization is worth; ``None`` where no method reads its user from the prompt."""
+    found = result.personalization
+    if not found:
+        return None
+    columns, rows = personalization_cells(found)
+    return {
+        "sentences": [personalization_sentence(one) for one in found],
+        "columns": [(column, column_meaning(column)) for column in columns],
+        "rows": [
+            (row, styles[row.name].variable if row.name in styles else "--muted") for row in rows
+        ],
+        "panels": user_panels(found),
+        "notes": list(dict.fromkeys(note for one in found for note in one.notes)),
+        "meanings": meanings_shown(found),
+        "facts": [(one.name, one.facts) for one in found],
     }
 
 
