@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from paretune.functional.learned_weights import Mirror
 from transformers import LlamaConfig
 
 from paretune.core.job import TrainingJob
@@ -23,6 +23,7 @@ from paretune.engines.lm.jobs import train_jobs
 from paretune.engines.lm.models import add_adapter, build_model
 from paretune.engines.lm.reference import reference_logps
 from paretune.engines.lm.settings import LoraSettings, TrainSettings
+from paretune.functional.learned_weights import Mirror
 from paretune.functional.pairing import keep_labelled
 from paretune.functional.scalarized_loss import ScalarizedLoss
 
@@ -66,7 +67,7 @@ def main(folder: Path) -> None:
         print("step", step, flush=True)
 
     train_jobs(
-        [job], JobData(inputs.data, inputs.encoded, inputs.ref_logps, held_out), model, 0,
+        [job], replace(inputs, validation=held_out), model, 0,
         settings, folder, tell, Checkpoints(folder / "checkpoints", steps=2),
     )  # fmt: skip
     digest = hashlib.sha256()
