@@ -19,6 +19,7 @@ from paretune.core.job import Head, PairOrder, TrainingJob
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.checkpoints import Checkpoints
+from paretune.engines.lm.encode import Ragged
 from paretune.engines.lm.jobs import train_job, train_jobs
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
@@ -219,3 +220,40 @@ def test_killed_twice_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None
     first = next(int(line.split()[1]) for line in out.splitlines() if line.startswith("step"))
     assert first > 8, "it did not go on from the newest checkpoint"
     assert (tmp_path / "killed" / "sha256").read_text() == expected
+
+
+def test_descriptions_are_learned_beside_the_pairs(lab: Any, tmp_path: Path) -> None:
+    data = lab.preferences(12)
+    found = {}
+    for weight in (0.0, 1.0):
+        model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        inputs = lab.job_data(data, model)
+        # The same three tokens describe every user.
+        sentence = Ragged.of([[20, 21, 22]] * 12)
+        described = replace(inputs.encoded, responses=sentence, prompt_of=np.arange(12))
+        more = replace(inputs, described=described, description_weight=weight)
+        settings = replace(SETTINGS, steps=20)
+        policies, _ = train_scalarized(
+            [job(Linear())], more, model, lab.pad, settings, tmp_path / str(weight)
+        )
+        rows = policies.pack(described, np.arange(12)[:, None], lab.pad)
+        with torch.no_grad():
+            found[weight] = float(policies.eval()(rows).mean())
+    assert found[1.0] > found[0.0] + 3
+
+
+def test_descriptions_are_written_by_one_policy(lab: Any, tmp_path: Path) -> None:
+    model = lab.model("gpt2")
+    inputs = lab.job_data(lab.preferences(12), model)
+    jobs = [job(Linear(), id=name, group="g", head=Head()) for name in ("one", "two")]
+    more = replace(inputs, described=inputs.encoded)
+    with pytest.raises(InputError, match="found descriptions for 2 policies, expected one"):
+        train_scalarized(jobs, more, model, lab.pad, SETTINGS, tmp_path)
+
+
+def test_gradients_are_compared_for_one_policy(lab: Any, tmp_path: Path) -> None:
+    model = lab.model("gpt2")
+    inputs = lab.job_data(lab.preferences(12), model)
+    jobs = [job(MGDA(), id=name, group="g", head=Head()) for name in ("one", "two")]
+    with pytest.raises(InputError, match="job one: found 1 processes and 2 policies"):
+        train_scalarized(jobs, inputs, model, lab.pad, SETTINGS, tmp_path)
