@@ -19,7 +19,13 @@ from paretune.functional.scalarized_loss import ScalarizedLoss
 from paretune.functional.scalarizers import Linear
 from paretune.pipeline import personal, user_questions
 from paretune.pipeline.base import base_of
-from paretune.pipeline.personal import pair_margins, read_pairs, read_user_replies, reply_forms
+from paretune.pipeline.personal import (
+    pair_margins,
+    read_pairs,
+    read_user_replies,
+    reply_forms,
+    told_apart,
+)
 from paretune.pipeline.run import execute, load_result
 from paretune.pipeline.shown import asking, in_unit_range, shot_encoder
 from paretune.pipeline.tasks import Context, Place
@@ -250,9 +256,9 @@ def finished_task(tmp_path):
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / personal.USER_REPLIES).write_text(text)
     job = replace(job_with(ScalarizedLoss(Linear(), None)), source=Shown(FewShot(), 12))
-    return SimpleNamespace(
-        method="fspo", job=job, shots=FewShot(), sealed=SimpleNamespace(path=tmp_path)
-    )
+    facts = {"facts": {"descriptions": [2, 1]}}
+    sealed = SimpleNamespace(path=tmp_path, manifest=facts)
+    return SimpleNamespace(method="fspo", job=job, shots=FewShot(), sealed=sealed)
 
 
 def test_results_of_answers_written_by_hand(finished_task):
@@ -278,3 +284,18 @@ def test_results_of_answers_written_by_hand(finished_task):
     assert found.facts["margins"] == "log-ratios a token"
     assert any("3.0 of 8" in note for note in found.notes)
     assert any("description alone" in note for note in found.notes)
+    assert not any("tokenizer" in note for note in found.notes)
+    finished_task.shots = FewShot(description="given")
+    (_, told) = user_result(config, Box((0.0, 0.0), (10.0, 10.0), "declared"), finished_task).notes
+    assert told.endswith("lacks words of the descriptions of users, so that 2 of them read as 1.")
+
+
+def test_descriptions_that_a_tokenizer_cannot_tell_apart():
+    class Words:
+        """Knows two words."""
+
+        def encode_responses(self, texts):
+            return Ragged.of([["?ab".find(c) for c in text] for text in texts]), 0
+
+    assert told_apart(Words(), ["ab", "ba", "ab"]) == (2, 2)
+    assert told_apart(Words(), ["xx", "yy"]) == (2, 1)

@@ -19,6 +19,7 @@ from paretune.core.record import Prompt
 from paretune.core.shots import FewShot
 from paretune.engines.lm.encode import Encoded, Encoder, Ragged
 from paretune.engines.lm.few_shot import Visits, encode_visits
+from paretune.engines.lm.shot_budget import words_of
 from paretune.functional.few_shot_prompt import description_prefix, split_generated
 from paretune.functional.losses import PairBatch
 from paretune.pipeline.folder import Sealed
@@ -128,6 +129,9 @@ class UserTask:
             facts.update(
                 seconds=round(time.process_time() - started, 3),
                 users=len(new.users),
+                descriptions=told_apart(
+                    encoder, [words_of(u, bank.rewards.objectives) for u in new.users]
+                ),
                 pairs={n: len(m) for n, m in margins.items()},
             )
 
@@ -184,6 +188,16 @@ def pair_margins(
     )  # fmt: skip
     found = batch.log_ratio_margin if job.step_loss is None else job.step_loss.margins(batch)
     return np.asarray(found.numpy())
+
+
+def told_apart(encoder: Encoder, texts: Sequence[str]) -> tuple[int, int]:
+    """How many different texts there are, and how many are left as tokens.
+
+    A tokenizer without the words of a description makes all descriptions one.
+    """
+    distinct = sorted(set(texts))
+    ids, _ = encoder.encode_responses(distinct)
+    return len(distinct), len({tuple(ids[n].tolist()) for n in range(len(distinct))})
 
 
 def read_pairs(path: Path) -> dict[str, npt.NDArray[Any]]:

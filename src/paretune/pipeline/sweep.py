@@ -320,7 +320,12 @@ def check_job(
         elif job.kind == "sft":
             taken = len(rule(Pool.of(data)))
         else:
-            taken = len(rule(data.labels, comparison_keys(data.n_comparisons, seed)).index)
+            index = rule(data.labels, comparison_keys(data.n_comparisons, seed)).index
+            taken = len(index)
+            if job.step_loss is not None and job.step_loss.weights is None:
+                from paretune.engines.lm.pairs import users_weights
+
+                users_weights(job, data, index)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     if not taken:

@@ -121,6 +121,12 @@ def _notes(task: UserTask, columns: dict[str, npt.NDArray[Any]]) -> list[str]:
             f"{task.method}: prompts hold fewer pairs than asked for, on average "
             f"{', '.join(fewer)}: the rest did not fit (max_prompt_tokens), or a user has no more."
         )
+    n_texts, n_told_apart = (task.sealed.manifest or {})["facts"].get("descriptions", (0, 0))
+    if task.shots.description != "none" and n_told_apart < n_texts:
+        notes.append(
+            f"{task.method}: the tokenizer lacks words of the descriptions of users, so that "
+            f"{n_texts} of them read as {n_told_apart}."
+        )
     if task.shots.description != "given":
         notes.append(
             f"{task.method}: no reply was drawn from a description alone, for the policy was not "
