@@ -122,3 +122,14 @@ def test_every_score_and_every_label_survives(rows):
     assert len({r.prompt for r in after}) == len(after)
     for record in after:
         assert all(c.first != c.second for c in record.comparisons)
+
+
+def test_comparisons_of_different_users_stay_apart():
+    ann, bob = {"a": 1.0}, {"b": 1.0}
+    rows = [
+        Record("p", (Response("x"), Response("y")), (Comparison(0, 1, labels, user),))
+        for labels, user in (({"a": 1.0}, ann), ({"b": 1.0}, bob), ({"b": -1.0}, ann))
+    ]
+    (record,) = joined(*rows)
+    assert [c.weights for c in record.comparisons] == [ann, bob]
+    assert record.comparisons[0].labels == {"a": 1.0, "b": -1.0}

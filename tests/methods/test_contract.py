@@ -37,6 +37,7 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"scalarizer": "stch"},
         {"scalarizer": "mirror", "options": {"eta": 0.2}},
         {"backbone": "shared"},
+        {"weights": "data"},
     ),
     "pareto_hqd": ({"stages": 1}, {"select": "linear"}, {"select": "random"}, {"select": "full"}),
 }

@@ -111,3 +111,21 @@ def test_weights_from_gradients_have_nothing_to_minimize() -> None:
     table = engine(random_problem(n_contexts=2, n_actions=3))
     with pytest.raises(InputError, match="found MGDA, expected a scalarizer of losses"):
         policy(table, ScalarizedDPO("mgda", beta=0.5), TradeOff.even(2))
+
+
+def test_weights_of_the_data_make_one_policy_for_all() -> None:
+    method = ScalarizedDPO(weights="data")
+    (job,) = method.plan(2, lattice(2, 4))
+    assert job.step_loss.weights is None
+    assert method.steer(TradeOff((0.9, 0.1)), lattice(2, 4)).policies == (job.id,)
+    with pytest.raises(ConfigError, match="expected own with weights 'data'"):
+        ScalarizedDPO(weights="data", backbone="shared")
+
+
+def test_users_who_agree_train_what_their_tradeoff_would() -> None:
+    table, tradeoff = engine(random_problem()), TradeOff((0.3, 0.7))
+    weights = np.tile(tradeoff.array, (table.data.n_comparisons, 1))
+    users = dataclasses.replace(table, data=dataclasses.replace(table.data, weights=weights))
+    own = policy(users, ScalarizedDPO("stch", beta=0.5, weights="data"), tradeoff)
+    given = policy(table, ScalarizedDPO("stch", beta=0.5), tradeoff)
+    assert total_variation(own, given) < 1e-5

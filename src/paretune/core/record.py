@@ -71,11 +71,14 @@ class Comparison:
         second: index of another response.
         labels: per objective name in [-1, 1]: 1 = the first is better, -1 = the second is,
             0 = a tie; a missing name means not labelled.
+        weights: trade-off of the user who compared, per objective name, >= 0 with sum 1 (a missing
+            name weighs 0); empty = nobody's.
     """
 
     first: int
     second: int
     labels: Mapping[str, float]
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @final
@@ -114,7 +117,7 @@ class PreferenceData:
             tables use it to hold expectations.
         counts: ``(N,)`` int64 how often each response was given, >= 1; ``None`` = once.
         weights: ``(P, M)`` trade-off of the user who is behind each comparison, rows on the
-            simplex; ``None`` = nobody's, the job's own counts.
+            simplex, NaN = nobody's; ``None`` = nobody's for all of them.
 
     Raises:
         ShapeError: if the columns do not fit together.
@@ -198,6 +201,7 @@ class PreferenceData:
         first: list[int] = []
         second: list[int] = []
         labels: list[list[float]] = []
+        weights: list[list[float]] = []
         nan = float("nan")
         for record in records:
             row, start = rows.setdefault(record.prompt, len(rows)), len(texts)
@@ -210,7 +214,10 @@ class PreferenceData:
                 first.append(start + comparison.first)
                 second.append(start + comparison.second)
                 labels.append([comparison.labels.get(name, nan) for name in names])
+                absent = 0.0 if comparison.weights else nan
+                weights.append([comparison.weights.get(name, absent) for name in names])
         shape = (-1, len(names))
+        of_users = np.asarray(weights, dtype=np.float64).reshape(shape)
         return cls(
             tuple(rows),
             tuple(texts),
@@ -220,4 +227,5 @@ class PreferenceData:
             np.asarray(second, dtype=np.int64),
             np.asarray(labels, dtype=np.float64).reshape(shape),
             counts=np.asarray(counts, dtype=np.int64),
+            weights=None if np.isnan(of_users).all() else of_users,
         )

@@ -112,7 +112,10 @@ class RowCheck:
             kind = "out of range"
         else:
             return number
-        expected = "a number" if math.isinf(low) else f"a number in [{low:g}, {high:g}]"
+        if math.isinf(high):
+            expected = "a number" if math.isinf(low) else f"a number >= {low:g}"
+        else:
+            expected = f"a number in [{low:g}, {high:g}]"
         self.fault(at, kind, f"found {shown(value)}, expected {expected} or null")
         return None
 
@@ -123,6 +126,15 @@ class RowCheck:
     def scores(self, value: Any, at: str) -> dict[str, float]:
         """Scores by objective, any finite number."""
         return self._by_objective(value, at, -math.inf, math.inf)
+
+    def weights(self, value: Any, at: str) -> dict[str, float]:
+        """A user's trade-off by objective, each >= 0 and not all 0, scaled to sum 1."""
+        found = self._by_objective(value, at, 0.0, math.inf)
+        total = sum(found.values())
+        if found and not 0 < total < math.inf:
+            self.fault(at, "no weight", f"found a sum of {total:g}, expected a weight above 0")
+            return {}
+        return {objective: weight / total for objective, weight in found.items()}
 
     def _by_objective(self, value: Any, at: str, low: float, high: float) -> dict[str, float]:
         if value is None:

@@ -95,7 +95,8 @@ class _Joined:
         known = self.by_ends.setdefault(ends, [])
         for index in known:
             old = self.comparisons[index]
-            if old.labels.keys().isdisjoint(comparison.labels):
+            is_apart = old.labels.keys().isdisjoint(comparison.labels)
+            if is_apart and old.weights == comparison.weights:
                 both = {**old.labels, **comparison.labels}
                 self.comparisons[index] = replace(old, labels=both)
                 return
@@ -113,7 +114,10 @@ def _digest(record: Record) -> bytes:
         [role for role, _ in turns],
         [len(text) for text in texts],
         [(sorted(r.scores.items()), r.count) for r in record.responses],
-        [(c.first, c.second, sorted(c.labels.items())) for c in record.comparisons],
+        [
+            (c.first, c.second, sorted(c.labels.items()), sorted(c.weights.items()))
+            for c in record.comparisons
+        ],
     )
     digest = hashlib.blake2b(repr(rest).encode("utf-8"), digest_size=16)
     for text in texts:
@@ -128,4 +132,4 @@ def _disagree(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
 def _turned(comparison: Comparison) -> Comparison:
     # 0.0 - x and not -x: a tie stays +0.
     labels = {name: 0.0 - label for name, label in comparison.labels.items()}
-    return Comparison(comparison.second, comparison.first, labels)
+    return Comparison(comparison.second, comparison.first, labels, comparison.weights)

@@ -94,7 +94,12 @@ def record_json(record: Record) -> dict[str, Any]:
     }
     if record.comparisons:
         content["comparisons"] = [
-            {"first": c.first, "second": c.second, "labels": _numbers(c.labels)}
+            {
+                "first": c.first,
+                "second": c.second,
+                "labels": _numbers(c.labels),
+                **({"weights": _numbers(c.weights)} if c.weights else {}),
+            }
             for c in record.comparisons
         ]
     return content

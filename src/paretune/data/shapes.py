@@ -67,9 +67,9 @@ def parse_record(row: Mapping[str, Any], check: RowCheck) -> Record:
             first, second = (_index(item, k, at, len(responses), check) for k in _ENDS)
             if first == second:
                 check.fault(at, "compared with itself", f"found {first} twice, expected two")
-            comparisons.append(
-                Comparison(first, second, check.labels(item.get("labels"), f"{at}.labels"))
-            )
+            labels = check.labels(item.get("labels"), f"{at}.labels")
+            weights = check.weights(item.get("weights"), f"{at}.weights")
+            comparisons.append(Comparison(first, second, labels, weights))
     return Record(prompt, tuple(responses), tuple(comparisons))
 
 
@@ -83,7 +83,8 @@ def parse_pair(row: Mapping[str, Any], check: RowCheck) -> Record:
         for side in "ab"
     )
     labels = check.labels(row.get("labels"), "labels")
-    return Record(check.prompt(row), responses, (Comparison(0, 1, labels),))
+    weights = check.weights(row.get("weights"), "weights")
+    return Record(check.prompt(row), responses, (Comparison(0, 1, labels, weights),))
 
 
 def parse_response(row: Mapping[str, Any], check: RowCheck) -> Record:
@@ -111,7 +112,7 @@ NATIVE = (
     Shape("records", frozenset({"responses"}), METADATA | {"prompt", "comparisons"}, (),
           parse_record),
     Shape("pairs", frozenset({"response_a", "response_b"}),
-          METADATA | {"prompt", "labels", "scores_a", "scores_b"},
+          METADATA | {"prompt", "labels", "scores_a", "scores_b", "weights"},
           ("response_a", "response_b"), parse_pair),
     Shape("responses", frozenset({"response"}), METADATA | {"prompt", "scores"}, ("response",),
           parse_response),

@@ -46,7 +46,8 @@ class FSPO(Method):
         layout: of the shots: ``inline`` or ``dialogue``.
         shows_weights: also write the trade-off in numbers.
         max_prompt_tokens: whole shots are dropped, oldest first, until a prompt fits.
-        min_gap: a pair that its user rates closer than this is not shown, in [0, 1]: it tells little.
+        min_gap: a pair that its user rates closer than this tells little and is not shown, in
+            [0, 1].
         users: training users that are drawn, >= 1; a tenth as many are drawn for validation.
         pairs_per_user: comparisons each user is asked, >= 2: one asks, others are shown.
         utility: how users rate: ``linear`` or ``chebyshev``.

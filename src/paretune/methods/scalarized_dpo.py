@@ -13,7 +13,7 @@ from paretune.core.method import Method, Needs
 from paretune.core.policy import Steering, nearest_tradeoff
 from paretune.core.tradeoff import TradeOff
 from paretune.functional.build_scalarizer import ScalarizerName, build_scalarizer
-from paretune.functional.pairing import keep_labelled
+from paretune.functional.pairing import keep_every, keep_labelled
 from paretune.functional.scalarized_loss import ScalarizedLoss
 from paretune.methods._fields import check, check_choices
 
@@ -44,6 +44,8 @@ class ScalarizedDPO(Method):
         ideal: what Chebyshev's kind subtracts: ``margin``, a loss that is small enough, or
             ``zero``.
         kappa: ``beta`` times the margin that is large enough for ``ideal: margin``, > 0.
+        weights: ``tradeoff``: each policy has the weights of its trade-off; ``data``: every
+            comparison has those of the user who made it, and one policy serves all.
         backbone: ``own``: each policy is a model of its own; ``shared``: all are trained together
             on one, each with an output layer of its own, for about the cost of one.
     """
@@ -57,6 +59,7 @@ class ScalarizedDPO(Method):
     stage: Literal["loss", "score"] = "loss"
     ideal: Literal["margin", "zero"] = "margin"
     kappa: float = 6.0
+    weights: Literal["tradeoff", "data"] = "tradeoff"
     backbone: Literal["own", "shared"] = "own"
     paper: ClassVar[str] = "arXiv:2502.19312"
     needs: ClassVar[tuple[Needs, ...]] = ("pairs",)
@@ -65,9 +68,17 @@ class ScalarizedDPO(Method):
         check_choices(self, "scalarized_dpo")
         check(0 < self.beta < math.inf, "scalarized_dpo.beta", self.beta, "a finite number > 0")
         check(0 < self.kappa < math.inf, "scalarized_dpo.kappa", self.kappa, "a finite number > 0")
+        is_one = self.weights == "data"
+        check(
+            not (is_one and self.backbone == "shared"), "scalarized_dpo.backbone", self.backbone,
+            "own with weights 'data': there is one policy",
+        )  # fmt: skip
         self._loss(None)
 
     def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:
+        if self.weights == "data":
+            even = TradeOff.even(n_objectives)
+            return [TrainingJob("policy", "pairwise", even, keep_every, step_loss=self._loss(None))]
         jobs = [self._job(t) for t in dict.fromkeys(tradeoffs)]
         if self.backbone == "own":
             return jobs
@@ -76,6 +87,8 @@ class ScalarizedDPO(Method):
         return [replace(job, rows=rule, group=_GROUP, head=Head()) for job in jobs]
 
     def steer(self, tradeoff: TradeOff, trained: Sequence[TradeOff]) -> Steering:
+        if self.weights == "data":
+            return Steering("pick", ("policy",), (1.0,), TradeOff.even(len(tradeoff)))
         served = nearest_tradeoff(tradeoff, trained)
         return Steering("pick", (f"policy-{served.slug}",), (1.0,), served)
 

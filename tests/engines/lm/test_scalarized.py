@@ -257,3 +257,14 @@ def test_gradients_are_compared_for_one_policy(lab: Any, tmp_path: Path) -> None
     jobs = [job(MGDA(), id=name, group="g", head=Head()) for name in ("one", "two")]
     with pytest.raises(InputError, match="job one: found 1 processes and 2 policies"):
         train_scalarized(jobs, inputs, model, lab.pad, SETTINGS, tmp_path)
+
+
+def test_a_loss_of_users_wants_the_weights_of_each(lab: Any, tmp_path: Path) -> None:
+    model = lab.model("gpt2")
+    inputs = lab.job_data(lab.preferences(12), model)
+    weights = np.tile([0.5, 0.5], (12, 1))
+    weights[4] = np.nan
+    some = replace(inputs, data=replace(inputs.data, weights=weights))
+    for given, n in ((inputs, 12), (some, 1)):
+        with pytest.raises(InputError, match=f"job job: found {n} of 12 comparisons without weig"):
+            train_scalarized([job(Linear(), None)], given, model, lab.pad, SETTINGS, tmp_path)

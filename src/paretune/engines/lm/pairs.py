@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from paretune.core.job import PairOrder, TrainingJob
+from paretune.core.record import PreferenceData
 from paretune.engines.lm.job_data import JobData
-from paretune.errors import RunError
+from paretune.errors import InputError, RunError
 from paretune.functional.losses import PairBatch
 from paretune.functional.pairing import comparison_keys
 
@@ -40,6 +41,7 @@ def pair_rows(job: TrainingJob, inputs: JobData, seed: int) -> PairRows:
 
     Raises:
         RunError: if a response has no reference log-probability.
+        InputError: if the loss wants users' weights and a comparison has none.
     """
     data = inputs.data
     keys = comparison_keys(data.n_comparisons, seed)
@@ -51,11 +53,31 @@ def pair_rows(job: TrainingJob, inputs: JobData, seed: int) -> PairRows:
     columns = {"reference": inputs.ref_logps[rows], "labels": labels}
     if np.isnan(columns["reference"]).any():
         raise RunError(f"job {job.id}: a response has no reference log-probability")
-    if data.weights is not None:
-        columns["weights"] = data.weights[order.index]
+    if job.step_loss is not None and job.step_loss.weights is None:
+        columns["weights"] = users_weights(job, data, order.index)
     is_used = ~np.isnan(labels).all(axis=0)
     objectives = [(i, n) for i, n in enumerate(data.rewards.objectives) if is_used[i]]
     return PairRows(rows, columns, objectives)
+
+
+def users_weights(
+    job: TrainingJob, data: PreferenceData, index: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """``(Q, M)`` trade-offs of the users behind the pairs of a loss that has none of its own.
+
+    Raises:
+        InputError: if a comparison has none.
+    """
+    found = np.full((len(index), data.labels.shape[1]), np.nan)
+    if data.weights is not None:
+        found = data.weights[index]
+    missing = int(np.isnan(found).any(axis=1).sum())
+    if missing:
+        raise InputError(
+            f"job {job.id}: found {missing} of {len(index)} comparisons without weights, expected "
+            "the trade-off of the user who compared in each (field 'weights')"
+        )
+    return found
 
 
 def pair_batch(logps: Tensor, batch: Mapping[str, Any]) -> PairBatch:
