@@ -14,14 +14,16 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
 
 from paretune.core.results import MethodResult, RunResult
 from paretune.core.tradeoff import TradeOff
 from paretune.evaluation.personalization import TIE
-from paretune.pipeline.config import parse_config
-from paretune.pipeline.folder import RunFolder
+from paretune.functional.scalarize import chebyshev
+from paretune.pipeline.config import RunConfig, parse_config
+from paretune.pipeline.folder import RunFolder, read_json
 from paretune.pipeline.replies import REPLIES, read_replies
-from paretune.pipeline.run import Voice, execute
+from paretune.pipeline.run import Voice, execute, load_result, stored_config
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,10 +58,13 @@ class WorldRun:
         result: what the run measured.
         wins: method -> ``(K, M)`` share of replies that beat the reference's reply to the same
             prompt on each objective, a tie counting half.
+        served: method -> ``(K, K)`` Chebyshev utility, averaged over replies, of every policy (row)
+            for a user of every trade-off (column).
     """
 
     result: RunResult
     wins: Mapping[str, Floats]
+    served: Mapping[str, Floats]
 
 
 def world_runs(
@@ -99,25 +104,61 @@ def world_run(scenario: str, seed: int, runs: Path, workers: int = 0) -> WorldRu
         "workers": workers,
     }  # fmt: skip
     config = parse_config(values)
+    run = RunFolder(runs / config.name)
+    return _read(run, measured(config, run), axes)
+
+
+def measured(config: RunConfig, run: RunFolder) -> RunResult:
+    """What a run measured; it is made, or continued, unless it is finished.
+
+    A finished run is read whatever version of the library made it, if it was asked the same: a
+    later version may know settings that it did not.
+    """
+    if is_finished(run):
+        asked = stored_config(run).model_copy(update={"workers": config.workers})
+        if asked == config:
+            return load_result(run)
     voice = Voice(say=lambda text: print(f"{config.name}: {text}", file=sys.stderr))
-    finished = execute(config, runs / config.name, "eval", voice)
+    finished = execute(config, run.path, "eval", voice)
     if finished.failed or finished.result is None:
         raise SystemExit(f"{config.name}: {finished.failed}")
-    return WorldRun(finished.result, _wins(finished.run, finished.result, axes))
+    return finished.result
 
 
-def _wins(run: RunFolder, result: RunResult, axes: Sequence[str]) -> dict[str, Floats]:
+def n_parameters(runs: Path) -> int:
+    """Parameters of the language model that the runs start from; 0 where none is stored."""
+    for file in sorted(runs.glob("bases/*/model.safetensors")):
+        with safe_open(file, "np") as tensors:
+            return sum(int(np.prod(tensors.get_slice(k).get_shape())) for k in list(tensors.keys()))
+    return 0
+
+
+def is_finished(run: RunFolder) -> bool:
+    """Whether a run ended without a failure."""
+    status = run.path / "status.json"
+    if not status.exists():
+        return False
+    found = read_json(status)
+    return found["state"] == "done" and not found.get("failed")
+
+
+def _read(run: RunFolder, result: RunResult, axes: Sequence[str]) -> WorldRun:
+    """What is asked of the replies themselves."""
+
     def rewards(method: str, tradeoff: TradeOff) -> Floats:
         found = read_replies(run.stage(5) / method / tradeoff.slug / REPLIES, axes)
         return np.asarray(found["rewards"], dtype=np.float64)
 
     reference = rewards("reference", TradeOff.even(len(axes)))
-    return {
-        m.name: np.array([
-            _share(rewards(m.name, TradeOff(p.tradeoff)) - reference) for p in m.points
-        ])
-        for m in result.methods
-    }  # fmt: skip
+    wins, served = {}, {}
+    for method in result.methods:
+        tradeoffs = [point.tradeoff for point in method.points]
+        replies = [rewards(method.name, TradeOff(t)) for t in tradeoffs]
+        wins[method.name] = np.array([_share(found - reference) for found in replies])
+        served[method.name] = np.array(
+            [[chebyshev(found, t).mean() for t in tradeoffs] for found in replies]
+        )
+    return WorldRun(result, wins, served)
 
 
 def _share(differences: Floats) -> Floats:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from paretune.bench.taste import SetPolicy, Taste, measure_taste
+from paretune.errors import ConfigError
 from paretune.evaluation.personalization import (
     PairScores,
     measure_personalization,
@@ -69,3 +70,39 @@ def test_it_is_a_function_of_its_seed() -> None:
     one, two = measure_taste(small), measure_taste(small)
     np.testing.assert_array_equal(one.own, two.own)
     assert not np.array_equal(one.own, measure_taste(replace(small, seed=1)).own)
+
+
+class TestScalarizers:
+    SMALL = Taste(n_train=20, n_new=6, epochs=1)
+
+    def test_one_label_leaves_nothing_to_scalarize(self) -> None:
+        """All objectives then have one loss, and the tilted sum of equal losses is their value."""
+        one, tilted = (
+            measure_taste(replace(self.SMALL, labels="choice", scalarizer=name)).own
+            for name in ("linear", "tilted")
+        )
+        np.testing.assert_allclose(one, tilted, atol=1e-5)
+        assert np.abs(one - measure_taste(self.SMALL).own).max() > 1e-3
+
+    def test_chebyshev_over_pairs_and_over_means_differ(self) -> None:
+        found = [
+            measure_taste(replace(self.SMALL, scalarizer="chebyshev", options={"reduce": how})).own
+            for how in ("batch", "example")
+        ]
+        assert np.abs(found[0] - found[1]).max() > 1e-3
+
+    def test_clipped_labels_forget_what_got_worse(self) -> None:
+        clipped = measure_taste(replace(self.SMALL, labels="clip"))
+        assert np.abs(clipped.own - measure_taste(self.SMALL).own).max() > 1e-3
+        # What is asked afterwards is the same, and still signed.
+        assert clipped.labels.min() < 0
+
+    def test_labels_are_of_the_choice(self) -> None:
+        found = measure_taste(self.SMALL)
+        weights = np.array([found.users[row].tradeoff.weights for row in found.user_of])
+        np.testing.assert_allclose((found.labels * weights).sum(1), found.oracle)
+        assert (found.oracle > 0).all() and np.abs(found.labels).max() <= 1
+
+    def test_gradients_are_not_combined_here(self) -> None:
+        with pytest.raises(ConfigError, match="'mgda', expected one of losses alone"):
+            Taste(scalarizer="mgda")

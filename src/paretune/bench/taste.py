@@ -9,8 +9,9 @@ else's. It tests the data and the losses, and is no evidence about language mode
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from paretune.core.user import User
+from paretune.errors import ConfigError
+from paretune.functional.build_scalarizer import ScalarizerName, build_scalarizer
 from paretune.functional.draws import hash_keys, uniform
-from paretune.functional.objective_losses import margin_losses
+from paretune.functional.scalarized_loss import ScalarizedLoss
 from paretune.functional.shots import deal_comparisons, draw_shots, is_usable, orient, other_users
 from paretune.functional.users import draw_users
 
@@ -46,8 +49,16 @@ class Taste:
         batch_size: pairs a step.
         learning_rate: of Adam.
         beta: slope of the loss.
+        scalarizer: how the losses of the objectives become one; weights are those of each user.
+        options: of the scalarizer, by name.
+        labels: ``signed``: on every objective how much better the user's choice is, worse if
+            negative; ``clip``: the same, and 0 where it is worse; ``choice``: one label, 1, for
+            the choice as a whole.
         shows_own: False trains with the pairs of somebody else, which tell nothing: a control.
         seed: of everything.
+
+    Raises:
+        ConfigError: for an unknown scalarizer or option, or one that combines gradients.
     """
 
     n_train: int = 400
@@ -60,8 +71,25 @@ class Taste:
     batch_size: int = 256
     learning_rate: float = 3e-3
     beta: float = 2.0
+    scalarizer: ScalarizerName = "linear"
+    options: Mapping[str, float | str] = field(default_factory=lambda: MappingProxyType({}))
+    labels: Literal["signed", "clip", "choice"] = "signed"
     shows_own: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.loss.scalarizer.needs_gradients:
+            raise ConfigError(
+                f"taste: found scalarizer {self.scalarizer!r}, expected one of losses alone"
+            )
+
+    @property
+    def loss(self) -> ScalarizedLoss:
+        """What training descends; users bring their weights."""
+        return ScalarizedLoss(
+            build_scalarizer(self.scalarizer, self.options), None, beta=self.beta,
+            score_mode="clip" if self.labels == "clip" else "signed",
+        )  # fmt: skip
 
 
 @final
@@ -77,6 +105,7 @@ class TasteMargins:
         by_shots: number of shots -> ``(V,)``.
         even: ``(V,)`` of a policy that weighs all objectives alike.
         oracle: ``(V,)`` of one that knows the trade-off.
+        labels: ``(V, M)`` in [-1, 1], how much better the user's choice is on each objective.
     """
 
     users: tuple[User, ...]
@@ -86,6 +115,7 @@ class TasteMargins:
     by_shots: Mapping[int, Floats]
     even: Floats
     oracle: Floats
+    labels: Floats
 
 
 @final
@@ -148,6 +178,7 @@ def measure_taste(taste: Taste = Taste()) -> TasteMargins:
         {n: margins(n) for n in sorted({0, 2, 4, taste.n_shots})},
         query.mean(axis=1),
         (query * pairs.weights[pairs.examples.user_of[asked]]).sum(axis=1),
+        query,
     )
 
 
@@ -195,7 +226,7 @@ class _Pairs:
 
 
 def _train(taste: Taste, pairs: _Pairs) -> SetPolicy:
-    """The policy after some epochs of the linear signed loss."""
+    """The policy after some epochs."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(taste.seed)
         policy = SetPolicy(taste.n_objectives)
@@ -206,6 +237,8 @@ def _train(taste: Taste, pairs: _Pairs) -> SetPolicy:
     owners = pairs.examples.user_of
     shown_by = None if taste.shows_own else other_users(owners, len(pairs.users), taste.seed)
     order = np.random.default_rng(taste.seed)
+    loss = taste.loss
+    state = loss.scalarizer.start(taste.n_objectives)
     for epoch in range(taste.epochs):
         epochs = np.full(len(visits), epoch)
         rows = pairs.draw(visits, epochs, taste.n_shots, may_show, shown_by)
@@ -214,9 +247,10 @@ def _train(taste: Taste, pairs: _Pairs) -> SetPolicy:
         ):
             at = visits[batch]
             inputs = pairs.inputs(rows[batch], at)
-            losses = margin_losses(policy(*inputs), inputs[2], "sigmoid", taste.beta)
-            loss = (weights[at] * losses).sum(1).mean()
+            labels = torch.ones_like(inputs[2]) if taste.labels == "choice" else inputs[2]
+            step = loss.step_at(policy(*inputs), labels, weights[at])
             optimizer.zero_grad()
-            loss.backward()
+            loss.scalarizer(step, state).loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            state = loss.scalarizer.advance(step, state)
     return policy

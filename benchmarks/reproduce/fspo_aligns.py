@@ -1,0 +1,201 @@
+"""The report's research question on the embedded world: scalarizers at equal budget."""
+
+from __future__ import annotations
+
+import numpy as np
+from fspo_dpo import one_number_gap
+from fspo_numbers import ALL, YARDSTICKS, Gap, gap, listed, signed
+from fspo_scores import BASE, BROKEN, World, corner_gain, middle_wins, one_for_all
+from fspo_world import SHAPE
+from pagetext import interval, table
+from section import Section
+
+HOW = """\
+2,000 logged comparisons with a label of 1 or -1 an objective, one policy a trade-off, {seeds} \
+seeds; all scalarizers see the same pairs, steps and prompts. In percent of the best that any \
+policy could reach, computed exactly: `hypervolume` of mean rewards, `E[min]` (per reply the \
+smallest reward, best policy), `Chebyshev` (per reply, what a user of the trade-off gets where the \
+worst weighted shortfall decides, mean over trade-offs). `control`: rank correlation of weight and \
+mean reward over trade-offs, mean over objectives and the `worst` of them, 0 where nothing varies. \
+`worst gain`: smallest gain over the reference at the even trade-off. `malformed` and `collapsed` \
+replies over all trade-offs; `CPU s` to train all policies, with other work on the machine."""
+DIFFERENCES = """\
+Less the weighted sum, paired by seed, in points of percent. `*`: the 95 % t interval excludes 0, \
+which about {expected:.0f} of these {n} would do by chance; `**`: also when all {n} are judged \
+together (Holm)."""
+WINS = """\
+Even trade-off: how often a reply is better than the reference's to the same prompt, in percent, \
+a tie counting half."""
+
+
+def sections(world: World) -> list[Section]:
+    """Scalarizers against the weighted sum, and trade-offs against one number for all."""
+    return [aligns(world), one_size(world)]
+
+
+def aligns(world: World) -> Section:
+    """The research question."""
+    better, worse = world.beyond(1), world.beyond(-1)
+    n = len(world.gaps)
+    exact = one_number_gap()
+    parts = [
+        HOW.format(seeds=world.seeds),
+        f"With labels of 1 and -1 the weighted sum of logistic losses *is* one number a pair: "
+        f"DPO with the label softened to the pair's mean label, equal to {exact:.0e} on random "
+        "margins. Comparing scalarizers with it compares them with one number.",
+        *(_absolute(world, s) for s in world.scenarios),
+        DIFFERENCES.format(expected=0.05 * n, n=n),
+        _differences(world),
+        WINS,
+        *(_wins(world, s) for s in world.scenarios),
+        _broken(world),
+    ]
+    largest = max(world.gaps, key=lambda k: world.gaps[k][0].mean)
+    return Section(
+        "Scalarization aligns a model better with many-sided preferences than one number",
+        "Research question, Sec. 1; Abstract",
+        f"of {n} comparisons with the weighted sum {len(better)} are better and {len(worse)} "
+        f"worse beyond chance; largest gain: {named(largest)} "
+        f"{signed(world.gaps[largest][0], 1)} points",
+        verdict(world),
+        "\n\n".join(parts),
+    )
+
+
+def verdict(world: World) -> str:
+    """From what stays beyond chance among all comparisons."""
+    better = world.beyond(1)
+    if not better:
+        return "does not hold: no scalarizer is better than the weighted sum beyond chance"
+    for method in world.methods:
+        where = {s for s, m, _ in better if m == method}
+        lost = [k for k in world.beyond(-1) if k[1] == method]
+        if where == set(world.scenarios) and not lost:
+            return f"holds only if: the scalarizer is {method}"
+    return f"holds only if: {listed(sorted({_case(k) for k in better}))}"
+
+
+def named(key: tuple[str, str, str]) -> str:
+    """A comparison in words.
+
+    Example:
+        >>> named(("B", "stch", "E[min], %"))
+        'stch in E[min] on B'
+    """
+    scenario, method, measure = key
+    return f"{method} in {measure.removesuffix(', %')} on {scenario}"
+
+
+def _case(key: tuple[str, str, str]) -> str:
+    return named(key)
+
+
+def _absolute(world: World, scenario: str) -> str:
+    rows = [
+        [m, *(interval(world.values[scenario, m, c.name], c.digits) for c in ALL)]
+        for m in world.methods
+    ]
+    head = f"Scenario {scenario} ({SHAPE[scenario]}: {', '.join(world.axes(scenario))})"
+    return f"{head}:\n\n{table(['scalarizer', *(c.name for c in ALL)], rows)}"
+
+
+def _differences(world: World) -> str:
+    rows = []
+    for scenario in world.scenarios:
+        for method in world.methods:
+            if method == BASE:
+                continue
+            found = [world.gaps[scenario, method, m.name] for m in YARDSTICKS]
+            rows.append([scenario, method, *(signed(g, 1, is_kept) for g, is_kept in found)])
+    return table(["scenario", "scalarizer", *(m.name for m in YARDSTICKS)], rows, 2)
+
+
+def _wins(world: World, scenario: str) -> str:
+    rows = []
+    for method in world.methods:
+        found = 100 * np.array([middle_wins(run, method) for run in world.runs[scenario]])
+        rows.append([method, *(interval(column, 1) for column in found.T),
+                     interval(found.min(axis=1), 1)])  # fmt: skip
+    columns = [f"scenario {scenario}", *world.axes(scenario), "worst of a seed"]
+    return table(columns, rows)
+
+
+def _broken(world: World) -> str:
+    """Which policies of a single objective write no replies any more."""
+    found = [
+        f"{axis} on {scenario} ({100 * shares.mean():.0f} %)"
+        for scenario in world.scenarios
+        for axis, shares in world.broken_corners(scenario).items()
+        if shares.mean() >= BROKEN
+    ]
+    if not found:
+        return "No policy of a single objective is broken."
+    return (
+        "Policies trained for one objective alone whose replies are mostly malformed, with the "
+        f"weighted sum and so with every scalarizer, for one objective is left: {listed(found)}. "
+        "They count in every column but `worst gain`, and alike for all scalarizers."
+    )
+
+
+def one_size(world: World) -> Section:
+    """One objective, one policy, one trade-off each."""
+    rows, personal, whole, balance = [], {}, {}, {}
+    for scenario, runs in world.runs.items():
+        found = np.array([one_for_all(run, BASE) for run in runs])
+        even = world.values[scenario, BASE, "worst gain"]
+        corner = np.array([corner_gain(run, BASE) for run in runs])
+        personal[scenario] = gap(found[:, 1], found[:, 0])
+        whole[scenario] = gap(found[:, 3], found[:, 2])
+        balance[scenario] = gap(even, corner)
+        rows.append([
+            scenario, interval(found[:, 0]), interval(found[:, 1]), signed(personal[scenario], 3),
+            signed(whole[scenario], 3), interval(corner), interval(even),
+            signed(balance[scenario], 3),
+        ])  # fmt: skip
+    columns = [
+        "scenario", "one for all", "one each", "each less all", "the same, none broken",
+        "worst gain, one objective", "worst gain, even", "even less one objective",
+    ]  # fmt: skip
+    body = (
+        "Weighted sum, the same runs. `One for all`: the policy of the even trade-off serves the "
+        "users of all trade-offs of the run; `one each`: everybody is served the policy trained "
+        "for the own trade-off; per-reply Chebyshev utility, mean over users. `None broken`: "
+        f"without the users whose own policy writes {100 * BROKEN:.0f} % malformed replies or "
+        "more. `Worst gain`: smallest gain over the reference, of policies trained for a single "
+        "objective and of the even one. `*`: beyond chance over seeds.\n\n" + table(columns, rows)
+    )
+    return Section(
+        "One number for all neglects objectives and serves everybody the same",
+        "Sec. 1",
+        f"smallest gain, even trade-off less single objectives: {_by_scenario(balance)}; own "
+        f"policy less one for all: {_by_scenario(personal)}",
+        _one_size_verdict(balance, personal, whole),
+        body,
+    )
+
+
+def _one_size_verdict(
+    balance: dict[str, Gap], personal: dict[str, Gap], whole: dict[str, Gap]
+) -> str:
+    if not all(up(g) for g in balance.values()):
+        return "does not hold: an even trade-off is not better balanced beyond chance everywhere"
+    if all(up(g) for g in personal.values()):
+        return "holds"
+    where = [s for s, g in whole.items() if up(g)]
+    if len(where) == len(whole):
+        return "holds only if: policies of single objectives do not break"
+    if where:
+        return (
+            "holds only if: balance is meant; a policy of their own helps users beyond chance on "
+            f"{listed(where)} alone, without the broken ones"
+        )
+    return "holds only if: balance is meant; no gain from a policy for each user beyond chance"
+
+
+def up(found: Gap) -> bool:
+    """Larger beyond chance."""
+    return found.mean > 0 and found.is_beyond_chance
+
+
+def _by_scenario(found: dict[str, Gap]) -> str:
+    return ", ".join(f"{s} {signed(g, 3)}" for s, g in found.items())

@@ -1,0 +1,214 @@
+"""Fronts with a dent, and the sign of Chebyshev scalarization."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+import torch
+from fspo_budget import Budget
+from fspo_numbers import CHEBYSHEV, SMALLEST, Floats, gap, listed, signed
+from fspo_scores import BASE, World
+from pagetext import interval, table
+from section import Section
+from torch.nn.functional import softplus
+
+from paretune.bench.fonseca import EXACT_HYPERVOLUME, Settled, fonseca_table
+from paretune.functional.scalarizer import Scalarizer, StepLosses
+from paretune.functional.scalarizers import Chebyshev, Linear
+
+LITERAL = "chebyshev with the sign of the source"
+ON_FRONT = 1e-3
+"""Distance in loss up to which a point counts as on the front."""
+PRESSING = ("chebyshev", "stch")
+"""Scalarizers on the world whose best policy may sit in a dent."""
+
+
+def sections(budget: Budget, world: World | None) -> list[Section]:
+    """Dents, and the sign."""
+    return [dent(budget, world), sign(budget)]
+
+
+@lru_cache(maxsize=2)
+def settled(budget: Budget) -> Mapping[str, Settled]:
+    """Where every scalarizer ends on Fonseca and Fleming's problem."""
+    return fonseca_table(
+        budget.fonseca_weights, budget.fonseca_starts, budget.fonseca_steps,
+        has_gradients=budget.has_gradients,
+    )  # fmt: skip
+
+
+def below_front(losses: Floats) -> Floats:
+    """``(R,)`` how much the second loss exceeds the front's at the same first loss.
+
+    On the front x lies between the two centers, which are 2 apart: the roots of the squared
+    distances add up to 2.
+
+    Example:
+        >>> point = 1 - np.exp(-1.0)
+        >>> round(float(below_front(np.array([[point, point]]))[0]), 12) + 0.0
+        0.0
+    """
+    first = np.sqrt(-np.log1p(-losses[:, 0]))
+    best = -np.expm1(-(np.maximum(2 - first, 0) ** 2))
+    return np.asarray(losses[:, 1] - best)
+
+
+def dent(budget: Budget, world: World | None) -> Section:
+    """The report on the weighted sum."""
+    found = settled(budget)
+    rows = [
+        [name, f"{s.interior_share:.3f}", f"{s.hypervolume:.4f}",
+         f"{100 * s.hypervolume / EXACT_HYPERVOLUME:.0f}", f"{s.control:.2f}",
+         f"{below_front(s.losses).max():.4f}"]
+        for name, s in found.items()
+    ]  # fmt: skip
+    columns = ["scalarizer", "inside", "hypervolume", "% of the front", "control",
+               "farthest above the front"]  # fmt: skip
+    linear = found["linear"]
+    far = float(below_front(linear.losses).max())
+    body = (
+        "Fonseca and Fleming's problem: two losses, a concave front, "
+        f"{budget.fonseca_weights} trade-offs and {budget.fonseca_starts} starts each, "
+        f"{budget.fonseca_steps:,} steps of Adam. `Inside`: share of points with both losses in "
+        "(.05, .95), `hypervolume` below (1.1, 1.1), `control`: correlation of weight and loss, "
+        "-1 where the trade-off decides. Trade-offs whose point lies within .05 of an end do not "
+        f"count as inside.\n\n{table(columns, rows)}"
+    )
+    reaching = [n for n, s in found.items() if s.interior_share > 0.5 and s.control < -0.9]
+    told = (
+        f"weighted sum: {100 * linear.interior_share:.0f} % of its points inside the front, all "
+        f"within {far:.0e} of it; Chebyshev {100 * found['chebyshev'].interior_share:.0f} % inside"
+    )
+    if world is not None:
+        text, short = _world_dent(world)
+        body, told = f"{body}\n\n{text}", f"{told}; {short}"
+    verdict = "does not hold: the weighted sum reaches the inside"
+    if linear.interior_share == 0:
+        verdict = "holds"
+        if far < ON_FRONT:
+            verdict = (
+                "holds only if: reach is meant; its points are optimal, and the inside of the "
+                f"front is missing, which {listed(reaching) if reaching else 'nothing'} reach"
+                f"{'es' if len(reaching) < 2 else ''} by trade-off"
+            )
+    return Section(
+        "A weighted sum may lose Pareto optimality where the front is not convex",
+        "Sec. 3.3.1",
+        told,
+        verdict,
+        body,
+    )
+
+
+def _world_dent(world: World) -> tuple[str, str]:
+    """Language models: is a dent of single replies where Chebyshev gains on the weighted sum?"""
+    rows, more = [], {}
+    for method in (m for m in world.methods if m != BASE):
+        cells, by_measure = [], {}
+        for measure in (SMALLEST, CHEBYSHEV):
+            less = {
+                s: world.values[s, method, measure.name] - world.values[s, BASE, measure.name]
+                for s in ("A", "B") if s in world.runs
+            }  # fmt: skip
+            cells += [signed(gap(x, 0 * x), 1) for x in less.values()]
+            if len(less) == 2:
+                n = min(len(x) for x in less.values())
+                by_measure[measure.name] = gap(less["B"][:n], less["A"][:n])
+                cells.append(signed(by_measure[measure.name], 1))
+        more[method] = by_measure
+        rows.append([method, *cells])
+    if not all(more.values()):
+        return "On the embedded world one of scenarios A and B is missing.", "world: not measured"
+    names = [m.name.removesuffix(", %") for m in (SMALLEST, CHEBYSHEV)]
+    columns = ["less the weighted sum", *(f"{n}, {w}" for n in names for w in ("A", "B", "B - A"))]
+    gained = [m for m in PRESSING if any(
+        g.is_beyond_chance and g.mean > 0 for g in more.get(m, {}).values())]  # fmt: skip
+    short = (
+        f"on the embedded world the dent of B helps {listed(gained)}" if gained
+        else "on the embedded world the dent of B helps neither form of Chebyshev beyond chance"
+    )  # fmt: skip
+    holes = [
+        f"{m} {interval(_holes(world, 'A', m), 2)} on A and {interval(_holes(world, 'B', m), 2)} "
+        "on B"
+        for m in world.methods
+    ]
+    text = (
+        "Language models on the embedded world, points of percent less the weighted sum; single "
+        "replies have a convex front on A and a dent on B. Mean rewards have none, for a policy "
+        "may mix replies: only utilities of single replies can tell.\n\n"
+        f"{table(columns, rows)}\n\nWidest hole of the front, as a share of the quarter turn "
+        f"around the ideal corner: {'; '.join(holes)}."
+    )
+    return text, short
+
+
+def _holes(world: World, scenario: str, method: str) -> Floats:
+    from fspo_world import each
+
+    found = each(world.runs[scenario], method, lambda _, m: m.largest_gap)
+    return found[~np.isnan(found)] if not np.isnan(found).all() else np.zeros(1)
+
+
+def sign(budget: Budget) -> Section:
+    """Eq. 5 at its word."""
+    free = {name: free_margins(s) for name, s in variants().items()}
+    rows = [
+        [name, *(f"{x:.4g}" for x in (*losses, *margins))]
+        for name, (losses, margins) in free.items()
+    ]
+    columns = ["scalarizer", "first loss", "second loss", "first margin", "second margin"]
+    printed, right = free["as printed"], free["maximum of L - z"]
+    literal, chebyshev = (settled(budget)[n] for n in (LITERAL, "chebyshev"))
+    raised = min(printed[0]) > 2 * float(np.log(2))
+    body = (
+        "Two pairs, each with a label of 1 on one objective and a margin that nothing else holds: "
+        "every loss can go to 0. Even weights, ideal 0, 200 gradient steps of .5 from margins 0 "
+        "(losses .6931). With losses above their ideal, the maximum of w (z - L) is minus the "
+        "minimum of w (L - z): descending it raises the smallest loss. It is right for utilities "
+        f"below an ideal.\n\n{table(columns, rows)}\n\nFonseca and Fleming's problem: hypervolume "
+        f"{literal.hypervolume:.4f} as printed, {chebyshev.hypervolume:.4f} with the sign turned. "
+        "On a curve where no direction improves both losses, the two meet at the same point: such "
+        "a test does not show the mistake."
+    )
+    verdict = "holds"
+    if raised or literal.hypervolume < 0.5 * chebyshev.hypervolume:
+        verdict = "does not hold: as printed it raises the smallest loss; with L - z it holds"
+    return Section(
+        "Chebyshev scalarization protects the dimension that is worst off",
+        "Sec. 3.3.2, Eq. 5",
+        f"losses of .69 go to {printed[0][0]:.1f} and {printed[0][1]:.1f} as printed, to "
+        f"{right[0][0]:.3f} and {right[0][1]:.3f} with the sign turned",
+        verdict,
+        body,
+    )
+
+
+def variants() -> dict[str, Scalarizer]:
+    """Eq. 5, the same with its sign turned, and the weighted sum."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the wrong sign is here to be seen
+        printed = Chebyshev(rho=0, scale="simplex", orientation="max", is_literal=True)
+    return {
+        "as printed": printed,
+        "maximum of L - z": Chebyshev(rho=0, scale="simplex"),
+        "weighted sum": Linear(),
+    }
+
+
+def free_margins(
+    scalarizer: Scalarizer, steps: int = 200, rate: float = 0.5
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Losses and margins after gradient steps on two margins that nothing ties together."""
+    margins = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    row = torch.ones(1, 2, dtype=torch.float64)
+    for _ in range(steps):
+        losses = softplus(-margins)[None]
+        step = StepLosses(losses, row / 2, row > 0, 0 * row, row[:, 0])
+        (slope,) = torch.autograd.grad(scalarizer(step, torch.zeros(0)).loss, margins)
+        with torch.no_grad():
+            margins -= rate * slope
+    found = margins.detach()
+    return tuple(softplus(-found).tolist()), tuple(found.tolist())
