@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from fspo_dpo import one_number_gap
-from fspo_numbers import ALL, YARDSTICKS, Gap, gap, listed, signed
+from fspo_numbers import ALL, YARDSTICKS, Gap, gap, listed, several, signed
 from fspo_scores import BASE, BROKEN, World, corner_gain, middle_wins, one_for_all
 from fspo_world import SHAPE
 from pagetext import interval, table
@@ -21,8 +21,9 @@ mean reward over trade-offs, mean over objectives and the `worst` of them, 0 whe
 replies over all trade-offs; `CPU s` to train all policies, with other work on the machine."""
 DIFFERENCES = """\
 Less the weighted sum, paired by seed, in points of percent. `*`: the 95 % t interval excludes 0, \
-which about {expected:.0f} of these {n} would do by chance; `**`: also when all {n} are judged \
-together (Holm)."""
+which about {expected:.1f} of the {n} scenario by scenario would do by chance; `**`: also when all \
+of them are judged together (Holm). `All`: mean over scenarios, with the chance that is within \
+each, judged together among themselves."""
 WINS = """\
 Even trade-off: how often a reply is better than the reference's to the same prompt, in percent, \
 a tie counting half."""
@@ -44,50 +45,59 @@ def aligns(world: World) -> Section:
         f"DPO with the label softened to the pair's mean label, equal to {exact:.0e} on random "
         "margins. Comparing scalarizers with it compares them with one number.",
         *(_absolute(world, s) for s in world.scenarios),
-        DIFFERENCES.format(expected=0.05 * n, n=n),
+        DIFFERENCES.format(expected=0.05 * n, n=several(n, "difference")),
         _differences(world),
         WINS,
         *(_wins(world, s) for s in world.scenarios),
         _broken(world),
     ]
-    largest = max(world.gaps, key=lambda k: world.gaps[k][0].mean)
+    largest = max(world.pooled, key=lambda k: world.pooled[k][0].mean)
+    up_all, down_all = (len(world.beyond_on_all(sign)) for sign in (1, -1))
     return Section(
         "Scalarization aligns a model better with many-sided preferences than one number",
         "Research question, Sec. 1; Abstract",
-        f"of {n} comparisons with the weighted sum {len(better)} are better and {len(worse)} "
-        f"worse beyond chance; largest gain: {named(largest)} "
-        f"{signed(world.gaps[largest][0], 1)} points",
+        f"mean over scenarios: of {len(world.pooled)} comparisons with the weighted sum {up_all} "
+        f"are better and {down_all} worse beyond chance, largest {named(('', *largest))} "
+        f"{signed(*_of(world.pooled[largest]))} points; scenario by scenario, of {n}: "
+        f"{len(better)} better and {len(worse)} worse",
         verdict(world),
         "\n\n".join(parts),
     )
 
 
 def verdict(world: World) -> str:
-    """From what stays beyond chance among all comparisons."""
-    better = world.beyond(1)
-    if not better:
-        return "does not hold: no scalarizer is better than the weighted sum beyond chance"
-    for method in world.methods:
-        where = {s for s, m, _ in better if m == method}
-        lost = [k for k in world.beyond(-1) if k[1] == method]
-        if where == set(world.scenarios) and not lost:
-            return f"holds only if: the scalarizer is {method}"
-    return f"holds only if: {listed(sorted({_case(k) for k in better}))}"
+    """From what stays beyond chance, first in the mean over scenarios."""
+    better, lost = world.beyond_on_all(1), {m for m, _ in world.beyond_on_all(-1)}
+    clean = list(dict.fromkeys(m for m, _ in better if m not in lost))
+    if clean:
+        told = "; ".join(f"{m} (by {listed(short(y) for n, y in better if n == m)})" for m in clean)
+        return f"holds only if: the scalarizer is {told}"
+    if better:
+        return f"holds only if: {listed(named(('', *k)) for k in better)}; each also loses"
+    places = world.beyond(1)
+    if places:
+        return f"holds only if: {listed(map(named, places))}; nothing in the mean over scenarios"
+    return "does not hold: no scalarizer is better than the weighted sum beyond chance"
 
 
 def named(key: tuple[str, str, str]) -> str:
-    """A comparison in words.
+    """A comparison in words; without a scenario it is of the mean.
 
     Example:
         >>> named(("B", "stch", "E[min], %"))
         'stch in E[min] on B'
     """
     scenario, method, measure = key
-    return f"{method} in {measure.removesuffix(', %')} on {scenario}"
+    return f"{method} in {short(measure)}" + (f" on {scenario}" if scenario else "")
 
 
-def _case(key: tuple[str, str, str]) -> str:
-    return named(key)
+def short(measure: str) -> str:
+    """Name of a measure in a sentence."""
+    return {"Chebyshev, %": "Chebyshev utility"}.get(measure, measure.removesuffix(", %"))
+
+
+def _of(found: tuple[Gap, bool]) -> tuple[Gap, int, bool]:
+    return found[0], 1, found[1]
 
 
 def _absolute(world: World, scenario: str) -> str:
@@ -107,6 +117,10 @@ def _differences(world: World) -> str:
                 continue
             found = [world.gaps[scenario, method, m.name] for m in YARDSTICKS]
             rows.append([scenario, method, *(signed(g, 1, is_kept) for g, is_kept in found)])
+    for method in world.methods:
+        if method != BASE:
+            found = [world.pooled[method, m.name] for m in YARDSTICKS]
+            rows.append(["all", method, *(signed(g, 1, is_kept) for g, is_kept in found)])
     return table(["scenario", "scalarizer", *(m.name for m in YARDSTICKS)], rows, 2)
 
 
@@ -131,9 +145,9 @@ def _broken(world: World) -> str:
     if not found:
         return "No policy of a single objective is broken."
     return (
-        "Policies trained for one objective alone whose replies are mostly malformed, with the "
-        f"weighted sum and so with every scalarizer, for one objective is left: {listed(found)}. "
-        "They count in every column but `worst gain`, and alike for all scalarizers."
+        "Policies trained for one objective alone whose replies are mostly malformed "
+        f"(weighted sum; with one objective there is little to scalarize): {listed(found)}. "
+        "They count in every column but `worst gain`."
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from fspo_aligns import named, up
+from fspo_aligns import named, short, up
 from fspo_budget import Budget
-from fspo_numbers import SMALLEST, YARDSTICKS, Gap, gap, holm, listed, signed
+from fspo_fonseca import dent_gains
+from fspo_numbers import YARDSTICKS, Gap, gap, holm, listed, several, signed
 from fspo_scores import BASE, BROKEN, World, corner_gain, one_for_all
 from fspo_taste import LOWER_IS_BETTER, ONE_LABEL, against, column, scores
 from fspo_users import Found
@@ -23,7 +24,7 @@ def answer(budget: Budget, world: World | None, users: Found, parameters: int) -
     if world is None:
         parts.append("Language models were left out when this page was made.")
     else:
-        parts += [headline(world), several(world), which(world)]
+        parts += [headline(world), at_once(world), which(world)]
     parts += [few_shot(budget), of_users(users)]
     if world is not None:
         parts.append(limits(world, parameters))
@@ -32,28 +33,37 @@ def answer(budget: Budget, world: World | None, users: Found, parameters: int) -
 
 def headline(world: World) -> str:
     """Scalarizers against the weighted sum."""
-    better, worse, n = world.beyond(1), world.beyond(-1), len(world.gaps)
-    of = f"of {n} comparisons on {len(world.scenarios)} worlds"
-    if not better and not worse:
-        return (
-            "**No difference that chance cannot explain.** At equal budget no other scalarizer of "
-            "the report aligned the model better or worse than the weighted sum of its losses, "
-            f"{of}; with labels of 1 and -1 that is DPO with one softened number a pair."
+    better, worse = world.beyond_on_all(1), world.beyond_on_all(-1)
+    where = f"in the mean over {several(len(world.scenarios), 'scenario')}"
+    if better:
+        start = "**In part.**" if worse else "**Yes, somewhat.**"
+        first = f"better than the weighted sum of its losses {where}: {_sized(world, better)}"
+        if worse:
+            first += f"; worse: {_sized(world, worse)}"
+    elif worse:
+        start = "**Not by a cleverer scalarizer.**"
+        first = (
+            "none better than the weighted sum of its losses beyond chance, and some worse, "
+            f"{where}: {_sized(world, worse)}"
         )
-    if not better:
-        return (
-            "**Not by a cleverer scalarizer.** At equal budget none of the others aligned the "
-            "model better than the weighted sum of its losses beyond chance, which with labels of "
-            f"1 and -1 is DPO with one softened number a pair; {of} {len(worse)} were worse "
-            f"({_grouped(worse)})."
-        )
-    verb = "**Mostly.**" if len(better) > n / 2 else "**In places.**"
-    tail = f"and worse in {len(worse)} ({_grouped(worse)})" if worse else "and never worse"
-    largest = max(better, key=lambda k: world.gaps[k][0].mean)
+    else:
+        start = "**No difference that chance cannot explain.**"
+        first = f"none better or worse than the weighted sum of its losses beyond chance, {where}"
+    n, up_, down = len(world.gaps), world.beyond(1), world.beyond(-1)
+    second = f"Scenario by scenario, of {several(n, 'comparison')} "
+    second += f"{len(up_)} are better" + (f" ({_grouped(up_)})" if up_ else "")
+    second += f" and {len(down)} worse" + (f" ({_grouped(down)})" if down else "")
     return (
-        f"{verb} At equal budget a scalarizer other than the weighted sum aligned the model "
-        f"better beyond chance in {len(better)} {of} ({_grouped(better)}) {tail}. The largest "
-        f"gain is {signed(world.gaps[largest][0], 1)} points of percent, {named(largest)}."
+        f"{start} Of the report's scalarizers at equal budget, {first}. {second} beyond chance. "
+        "The weighted sum is itself one number a pair here: with labels of 1 and -1 it is DPO with "
+        "a softened label."
+    )
+
+
+def _sized(world: World, keys: Sequence[tuple[str, str]]) -> str:
+    """Comparisons of the mean with their sizes."""
+    return ", ".join(
+        f"{named(('', *key))} {signed(world.pooled[key][0], 1).rstrip(' *')} points" for key in keys
     )
 
 
@@ -72,7 +82,7 @@ def _grouped(keys: Sequence[tuple[str, str, str]]) -> str:
     return ", ".join(told)
 
 
-def several(world: World) -> str:
+def at_once(world: World) -> str:
     """Several objectives against one, and a policy each against one for all."""
     balance, personal, whole = {}, {}, {}
     for scenario, runs in world.runs.items():
@@ -123,7 +133,7 @@ def _where(found: Mapping[str, Gap]) -> list[str]:
 
 def _on(some: Sequence[str], world: World) -> str:
     if len(some) == len(world.scenarios):
-        return "on every world"
+        return "in every scenario"
     return f"on {listed(some)}, not beyond chance on the others,"
 
 
@@ -135,32 +145,50 @@ def _span(found: Mapping[str, Gap], some: Sequence[str]) -> str:
 
 def which(world: World) -> str:
     """Which scalarizer when."""
-    told, leaders = [], set()
+    told = []
     for measure in YARDSTICKS:
         means = {
             m: float(np.mean([world.values[s, m, measure.name].mean() for s in world.scenarios]))
             for m in world.methods
         }
         best = max(means, key=means.__getitem__)
-        leaders.add(best)
         lead = means[best] - means[BASE]
-        kept = [k for k in world.beyond(1) if k[1:] == (best, measure.name)]
-        rest = "" if best == BASE else f" ({lead:+.1f} points, beyond chance on {len(kept)} worlds)"
-        told.append(f"by {measure.name.removesuffix(', %')} {best}{rest}")
-    never_worse = {m for m in world.methods if m != BASE} - {k[1] for k in world.beyond(-1)}
-    gaining = sorted(never_worse & {k[1] for k in world.beyond(1)})
-    advice = "the weighted sum first: it is never beaten beyond chance, simplest and cheapest"
-    if gaining:
-        advice = f"{listed(gaining)} where balance counts: at least once better, never worse"
-    elif world.beyond(1):
-        advice = "the weighted sum first, and another one only after measuring: each also lost"
-    return (
-        f"Which scalarizer when: best on average over the worlds {listed(told)}. From these "
-        f"numbers we would take {advice}. Only a single reply for a user with a worst-case "
-        "taste asks for Chebyshev's form by its definition (section on dents); a promise that no "
-        "objective falls asks for floors, which no scalarizer gives (section on the expense of "
-        "others)."
+        is_sure = (best, measure.name) in world.beyond_on_all(1)
+        sure = "beyond chance among all" if is_sure else "not beyond chance among all"
+        rest = "" if best == BASE else f" ({lead:+.1f} points, {sure})"
+        told.append(f"by {short(measure.name)} {best}{rest}")
+    lost = {k[-2] for k in (*world.beyond_on_all(-1), *world.beyond(-1))}
+    gaining = list(dict.fromkeys(m for m, _ in world.beyond_on_all(1) if m not in lost))
+    advice = (
+        "the weighted sum: nothing beats it once all comparisons are judged together, it is "
+        "simple, and batches add up"
     )
+    if gaining:
+        advice = f"{listed(gaining)}: better in the mean and worse on no scenario"
+    elif world.beyond_on_all(1) or world.beyond(1):
+        advice = "the weighted sum first, and another after measuring: each that gains also loses"
+        if not {k[-2] for k in (*world.beyond_on_all(1), *world.beyond(1))} <= lost:
+            advice = "the weighted sum first, and another after measuring: gains are not general"
+    return (
+        f"Which scalarizer when: best in the mean over scenarios {listed(told)}. From these "
+        f"numbers we would take {advice}. {_dented(world)} A promise that no objective falls "
+        "asks for floors, which no scalarizer gives."
+    )
+
+
+def _dented(world: World) -> str:
+    """What a dent is to Chebyshev's forms, in theory and here."""
+    theory = (
+        "Where the front of losses has a dent, Chebyshev and its smooth form reach inside and the "
+        "weighted sum does not (section on fronts that are not convex)"
+    )
+    found = dent_gains(world)
+    if found is None:
+        return f"{theory}."
+    if not found:
+        return f"{theory}; on the world's dent, scenario B, neither gains beyond chance."
+    told = ", ".join(f"{named(('', *key))} {signed(g, 1).rstrip(' *')}" for key, g in found.items())
+    return f"{theory}; so on the world's dent, scenario B, one by one and more than on A: {told}."
 
 
 def few_shot(budget: Budget) -> str:
@@ -174,7 +202,7 @@ def few_shot(budget: Budget) -> str:
     balanced = [n for n, m in less if kept[n, m] and m == LOWER_IS_BETTER and less[n, m].mean < 0]
     first = (
         f"Few-shot users, without a language model: a user's own pairs are worth "
-        f"{signed(personal, 1)} points of accuracy more than somebody else's"
+        f"{signed(personal, 1).rstrip(' *')} points of accuracy more than somebody else's"
         if up(personal)
         else "Few-shot users, without a language model: own pairs are worth no more than somebody "
         "else's beyond chance"
@@ -201,7 +229,7 @@ def of_users(found: Found) -> str:
     for name, each in found.items():
         own = np.array([100 * one.own.value for one in each])
         other = np.array([100 * one.other.value if one.other else np.nan for one in each])
-        told.append(f"{name} {signed(gap(own, other), 1)}")
+        told.append(f"{name} {signed(gap(own, other), 1).rstrip(' *')}")
     works = [n for n, each in found.items() if all(o.gap and o.gap.low > 0 for o in each)]
     verdict = f"above 0 over users with every seed for {listed(works)}" if works else (
         "with no scalarizer above 0 over users with every seed"
@@ -226,12 +254,12 @@ def limits(world: World, parameters: int) -> str:
         "a small transformer"
     )  # fmt: skip
     text = (
-        f"Limits: {size} on an embedded world of cooking requests with exact programs as rewards, "
-        f"{run.n_prompts} evaluation prompts, {world.seeds} seeds: differences under about "
-        f"{np.median(widths):.0f} points could not have been seen. One learning rate, one beta and "
-        "two passes for all, tuned for none; labels say which is better, not by how much, so "
-        f"weak preferences do not occur. `{SMALLEST.name.removesuffix(', %')}` and `Chebyshev` "
-        "rate single replies, hypervolume their means."
+        f"Limits: {size} on an embedded world of how-to requests (113 words) with exact programs "
+        f"as rewards, {run.n_prompts} evaluation prompts, {world.seeds} seeds: differences in one "
+        f"scenario under about {np.median(widths):.0f} points could not have been seen. "
+        "One learning rate, one beta and two passes for all, tuned for none; labels say which is "
+        "better, not by how much, so weak preferences do not occur. `E[min]` and the Chebyshev "
+        "utility rate single replies, hypervolume their means."
     )
     if broken:
         text += (

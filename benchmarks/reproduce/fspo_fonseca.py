@@ -9,8 +9,19 @@ from functools import lru_cache
 import numpy as np
 import torch
 from fspo_budget import Budget
-from fspo_numbers import CHEBYSHEV, SMALLEST, Floats, gap, listed, signed
+from fspo_numbers import (
+    CHEBYSHEV,
+    SMALLEST,
+    WORST_GAIN,
+    Floats,
+    Gap,
+    gap,
+    listed,
+    signed,
+    unpaired,
+)
 from fspo_scores import BASE, World
+from fspo_world import each
 from pagetext import interval, table
 from section import Section
 from torch.nn.functional import softplus
@@ -22,13 +33,14 @@ from paretune.functional.scalarizers import Chebyshev, Linear
 LITERAL = "chebyshev with the sign of the source"
 ON_FRONT = 1e-3
 """Distance in loss up to which a point counts as on the front."""
+SINGLE_REPLIES = (SMALLEST, CHEBYSHEV)
 PRESSING = ("chebyshev", "stch")
 """Scalarizers on the world whose best policy may sit in a dent."""
 
 
 def sections(budget: Budget, world: World | None) -> list[Section]:
     """Dents, and the sign."""
-    return [dent(budget, world), sign(budget)]
+    return [dent(budget, world), sign(budget, world)]
 
 
 @lru_cache(maxsize=2)
@@ -77,7 +89,9 @@ def dent(budget: Budget, world: World | None) -> Section:
         "-1 where the trade-off decides. Trade-offs whose point lies within .05 of an end do not "
         f"count as inside.\n\n{table(columns, rows)}"
     )
-    reaching = [n for n, s in found.items() if s.interior_share > 0.5 and s.control < -0.9]
+    reaching = list(dict.fromkeys(
+        n.split(",")[0] for n, s in found.items() if s.interior_share > 0.5 and s.control < -0.9
+    ))  # fmt: skip
     told = (
         f"weighted sum: {100 * linear.interior_share:.0f} % of its points inside the front, all "
         f"within {far:.0e} of it; Chebyshev {100 * found['chebyshev'].interior_share:.0f} % inside"
@@ -90,9 +104,8 @@ def dent(budget: Budget, world: World | None) -> Section:
         verdict = "holds"
         if far < ON_FRONT:
             verdict = (
-                "holds only if: reach is meant; its points are optimal, and the inside of the "
-                f"front is missing, which {listed(reaching) if reaching else 'nothing'} reach"
-                f"{'es' if len(reaching) < 2 else ''} by trade-off"
+                "holds only if: reach is meant; its points are optimal, but never inside the "
+                f"front, which trade-offs of {listed(reaching) if reaching else 'none'} reach"
             )
     return Section(
         "A weighted sum may lose Pareto optimality where the front is not convex",
@@ -103,31 +116,48 @@ def dent(budget: Budget, world: World | None) -> Section:
     )
 
 
+def dent_gains(world: World) -> dict[tuple[str, str], Gap] | None:
+    """What Chebyshev's forms gain on the weighted sum where single replies have a dent.
+
+    Returns:
+        By method and measure, the gains on B that are beyond chance and larger than on A beyond
+        chance; ``None`` where A or B is missing.
+    """
+    if not {"A", "B"} <= set(world.runs):
+        return None
+    found = {}
+    for method in PRESSING:
+        for measure in SINGLE_REPLIES:
+            convex, dented = (_less(world, s, method, measure.name) for s in "AB")
+            here, more = gap(dented, 0 * dented), unpaired(dented, convex)
+            if all(g.is_beyond_chance and g.mean > 0 for g in (here, more)):
+                found[method, measure.name] = here
+    return found
+
+
+def _less(world: World, scenario: str, method: str, measure: str) -> Floats:
+    """``(seeds,)`` a method less the weighted sum."""
+    return world.values[scenario, method, measure] - world.values[scenario, BASE, measure]
+
+
 def _world_dent(world: World) -> tuple[str, str]:
     """Language models: is a dent of single replies where Chebyshev gains on the weighted sum?"""
-    rows, more = [], {}
-    for method in (m for m in world.methods if m != BASE):
-        cells, by_measure = [], {}
-        for measure in (SMALLEST, CHEBYSHEV):
-            less = {
-                s: world.values[s, method, measure.name] - world.values[s, BASE, measure.name]
-                for s in ("A", "B") if s in world.runs
-            }  # fmt: skip
-            cells += [signed(gap(x, 0 * x), 1) for x in less.values()]
-            if len(less) == 2:
-                n = min(len(x) for x in less.values())
-                by_measure[measure.name] = gap(less["B"][:n], less["A"][:n])
-                cells.append(signed(by_measure[measure.name], 1))
-        more[method] = by_measure
-        rows.append([method, *cells])
-    if not all(more.values()):
+    gains = dent_gains(world)
+    if gains is None:
         return "On the embedded world one of scenarios A and B is missing.", "world: not measured"
-    names = [m.name.removesuffix(", %") for m in (SMALLEST, CHEBYSHEV)]
+    rows = []
+    for method in (m for m in world.methods if m != BASE):
+        cells = []
+        for measure in SINGLE_REPLIES:
+            convex, dented = (_less(world, s, method, measure.name) for s in "AB")
+            both = [gap(x, 0 * x) for x in (convex, dented)]
+            cells += [signed(g, 1) for g in (*both, unpaired(dented, convex))]
+        rows.append([method, *cells])
+    names = [m.name.removesuffix(", %") for m in SINGLE_REPLIES]
     columns = ["less the weighted sum", *(f"{n}, {w}" for n in names for w in ("A", "B", "B - A"))]
-    gained = [m for m in PRESSING if any(
-        g.is_beyond_chance and g.mean > 0 for g in more.get(m, {}).values())]  # fmt: skip
-    short = (
-        f"on the embedded world the dent of B helps {listed(gained)}" if gained
+    helped = list(dict.fromkeys(method for method, _ in gains))
+    told = (
+        f"on the embedded world the dent of B helps {listed(helped)}" if helped
         else "on the embedded world the dent of B helps neither form of Chebyshev beyond chance"
     )  # fmt: skip
     holes = [
@@ -142,17 +172,15 @@ def _world_dent(world: World) -> tuple[str, str]:
         f"{table(columns, rows)}\n\nWidest hole of the front, as a share of the quarter turn "
         f"around the ideal corner: {'; '.join(holes)}."
     )
-    return text, short
+    return text, told
 
 
 def _holes(world: World, scenario: str, method: str) -> Floats:
-    from fspo_world import each
-
     found = each(world.runs[scenario], method, lambda _, m: m.largest_gap)
     return found[~np.isnan(found)] if not np.isnan(found).all() else np.zeros(1)
 
 
-def sign(budget: Budget) -> Section:
+def sign(budget: Budget, world: World | None) -> Section:
     """Eq. 5 at its word."""
     free = {name: free_margins(s) for name, s in variants().items()}
     rows = [
@@ -175,15 +203,48 @@ def sign(budget: Budget) -> Section:
     )
     verdict = "holds"
     if raised or literal.hypervolume < 0.5 * chebyshev.hypervolume:
-        verdict = "does not hold: as printed it raises the smallest loss; with L - z it holds"
+        verdict = "does not hold: as printed it raises the smallest loss"
+    told = (
+        f"losses of .69 go to {printed[0][0]:.1f} and {printed[0][1]:.1f} as printed, to "
+        f"{right[0][0]:.3f} and {right[0][1]:.3f} with the sign turned"
+    )
+    if world is not None:
+        text, ending = _world_worst(world)
+        body, told = f"{body}\n\n{text}", f"{told}; {ending}"
+        verdict = f"{verdict}; {ending}" if ":" in verdict else verdict
     return Section(
         "Chebyshev scalarization protects the dimension that is worst off",
         "Sec. 3.3.2, Eq. 5",
-        f"losses of .69 go to {printed[0][0]:.1f} and {printed[0][1]:.1f} as printed, to "
-        f"{right[0][0]:.3f} and {right[0][1]:.3f} with the sign turned",
+        told,
         verdict,
         body,
     )
+
+
+def _world_worst(world: World) -> tuple[str, str]:
+    """The objective that is worst off, with the sign turned, on language models."""
+    name, rows = WORST_GAIN.name, []
+    for method in PRESSING:
+        for scenario in world.scenarios:
+            values = [world.values[scenario, m, name] for m in (method, BASE)]
+            rows.append([scenario, method, *map(interval, values), signed(gap(*values), 3)])
+        rows.append(["all", method, "", "", signed(world.over_all(method, name), 3)])
+    means = {m: world.over_all(m, name) for m in PRESSING}
+    helped = [m for m, g in means.items() if g.is_beyond_chance and g.mean > 0]
+    harmed = [m for m, g in means.items() if g.is_beyond_chance and g.mean < 0]
+    ending = "with it turned, the worst objective of the world gains "
+    if helped:
+        ending += f"more than by the weighted sum with {listed(helped)}"
+    elif harmed:
+        ending += f"*less* than by the weighted sum with {listed(harmed)}"
+    else:
+        ending += "no more than by the weighted sum beyond chance"
+    columns = ["scenario", "scalarizer", "worst gain", "of the weighted sum", "less"]
+    text = (
+        "With the sign turned, on the embedded world: smallest gain over the reference at the "
+        f"even trade-off (section 1).\n\n{table(columns, rows, 2)}"
+    )
+    return text, ending
 
 
 def variants() -> dict[str, Scalarizer]:

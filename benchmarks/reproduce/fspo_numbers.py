@@ -75,6 +75,54 @@ def gap(first: npt.ArrayLike, second: npt.ArrayLike) -> Gap:
     return Gap(mean, half, float(2 * stats.t.sf(abs(mean) / error, values.size - 1)))
 
 
+def pooled(strata: Sequence[npt.ArrayLike]) -> Gap:
+    """Mean of the means of several sets of paired differences, a set a scenario.
+
+    Scenarios are what they are, and seeds repeat them: chance is only within each.
+
+    Args:
+        strata: differences over seeds, one array a scenario.
+
+    Source:
+        Satterthwaite 1946, "An Approximate Distribution of Estimates of Variance Components".
+
+    Example:
+        Twice the same set: the same mean, an error smaller by root 2, twice the freedom.
+
+        >>> found = pooled([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0]])
+        >>> round(found.mean, 3), round(found.half, 3)
+        (2.0, 1.133)
+    """
+    sets = [np.asarray(values, dtype=np.float64) for values in strata]
+    mean = float(np.mean([values.mean() for values in sets]))
+    if min(values.size for values in sets) < 2:
+        return Gap(mean, 0.0, 1.0)
+    variances = np.array([values.var(ddof=1) / values.size for values in sets]) / len(sets) ** 2
+    error = float(np.sqrt(variances.sum()))
+    if error == 0:
+        return Gap(mean, 0.0, 1.0 if mean == 0 else 0.0)
+    freedom = variances.sum() ** 2 / sum(
+        v**2 / (values.size - 1) for v, values in zip(variances, sets, strict=True)
+    )
+    half = float(stats.t.ppf(1 - LEVEL / 2, freedom) * error)
+    return Gap(mean, half, float(2 * stats.t.sf(abs(mean) / error, freedom)))
+
+
+def unpaired(first: npt.ArrayLike, second: npt.ArrayLike) -> Gap:
+    """First minus second where seeds of one have nothing to do with those of the other.
+
+    Source:
+        Welch 1947, "The Generalization of 'Student's' Problem".
+
+    Example:
+        >>> found = unpaired([2.0, 4.0, 3.0], [1.0, 1.0, 1.0])
+        >>> round(found.mean, 3), round(found.half, 3)
+        (2.0, 2.484)
+    """
+    half = pooled([first, -np.asarray(second, dtype=np.float64)])
+    return Gap(2 * half.mean, 2 * half.half, half.chance)
+
+
 def holm(chances: Sequence[float], level: float = LEVEL) -> list[bool]:
     """Which of several differences stay beyond chance when they are judged together.
 
@@ -180,6 +228,16 @@ def gaps(
     }
     kept = holm([g.chance for g in found.values()])
     return {key: (g, is_kept) for (key, g), is_kept in zip(found.items(), kept, strict=True)}
+
+
+def several(n: int, thing: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> several(1, "world"), several(4, "world")
+        ('1 world', '4 worlds')
+    """
+    return f"{n} {thing}" + ("" if n == 1 else "s")
 
 
 def signed(value: Gap, digits: int, is_kept: bool = False) -> str:

@@ -8,8 +8,20 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
-from fspo_numbers import ALL, YARDSTICKS, Floats, Gap, gain_floor, gaps, middle
+from fspo_numbers import (
+    ALL,
+    YARDSTICKS,
+    Floats,
+    Gap,
+    gain_floor,
+    gaps,
+    holm,
+    middle,
+    pooled,
+)
 from fspo_world import WorldRun, each
+
+from paretune.core.results import PointResult
 
 BASE = "linear"
 BROKEN = 0.5
@@ -60,9 +72,34 @@ class World:
         names = {measure.name for measure in YARDSTICKS}
         return gaps({k: v for k, v in self.values.items() if k[2] in names}, BASE)
 
+    @cached_property
+    def pooled(self) -> dict[tuple[str, str], tuple[Gap, bool]]:
+        """The same over all scenarios, by method and yardstick; judged together."""
+        found = {
+            (method, measure.name): self.over_all(method, measure.name)
+            for method in self.methods
+            if method != BASE
+            for measure in YARDSTICKS
+        }
+        kept = holm([g.chance for g in found.values()])
+        return {k: (g, is_kept) for (k, g), is_kept in zip(found.items(), kept, strict=True)}
+
+    def over_all(self, method: str, measure: str) -> Gap:
+        """A method less the weighted sum, mean over scenarios."""
+        return pooled(
+            [
+                self.values[s, method, measure] - self.values[s, BASE, measure]
+                for s in self.scenarios
+            ]
+        )
+
     def beyond(self, sign: int) -> list[Key]:
         """Scenario, method and yardstick that beat (1) or lose to (-1) the weighted sum, Holm."""
         return [k for k, (g, is_kept) in self.gaps.items() if is_kept and sign * g.mean > 0]
+
+    def beyond_on_all(self, sign: int) -> list[tuple[str, str]]:
+        """Method and yardstick that do so in the mean over scenarios."""
+        return [k for k, (g, is_kept) in self.pooled.items() if is_kept and sign * g.mean > 0]
 
     def axes(self, scenario: str) -> tuple[str, ...]:
         """Objectives of a scenario."""
@@ -81,6 +118,11 @@ class World:
         return found
 
 
+def is_broken(point: PointResult) -> bool:
+    """Whether most replies of a policy are malformed."""
+    return (point.collapse.malformed or 0.0) >= BROKEN
+
+
 def one_for_all(run: WorldRun, method: str) -> tuple[float, float, float, float]:
     """Mean Chebyshev utility over users of every trade-off of a run.
 
@@ -91,7 +133,7 @@ def one_for_all(run: WorldRun, method: str) -> tuple[float, float, float, float]
     found = next(m for m in run.result.methods if m.name == method)
     served = run.served[method]
     even = found.points.index(middle(found))
-    is_whole = np.array([(p.collapse.malformed or 0.0) < BROKEN for p in found.points])
+    is_whole = np.array([not is_broken(p) for p in found.points])
     one, own = served[even], served.diagonal()
     kept = [float(x[is_whole].mean()) if is_whole.any() else np.nan for x in (one, own)]
     return float(one.mean()), float(own.mean()), kept[0], kept[1]
@@ -111,11 +153,12 @@ def middle_wins(run: WorldRun, method: str) -> Floats:
 
 
 def fallen(run: WorldRun, method: str) -> Floats:
-    """``(4,)`` shares of what a method's policies did to objectives they give weight to.
+    """``(5,)`` shares of what a method's policies did to objectives they give weight to.
 
     Returns:
         Policies with such an objective below the reference; below it even at the upper end of its
-        interval; by more than a tenth of the range; the same as the first for the even trade-off.
+        interval; by more than a tenth of the range; by as much, of the policies that are not
+        broken (NaN if all are); and the first for the even trade-off.
     """
     found = next(m for m in run.result.methods if m.name == method)
     assert run.result.reference is not None
@@ -129,4 +172,6 @@ def fallen(run: WorldRun, method: str) -> Floats:
                  (means < base[wanted] - 0.1).any()]  # fmt: skip
         rows.append(below)
     even = rows[found.points.index(middle(found))][0]
-    return np.array([*np.mean(rows, axis=0), float(even)])
+    whole = [r[2] for r, p in zip(rows, found.points, strict=True) if not is_broken(p)]
+    severe = np.mean(whole) if whole else np.nan
+    return np.array([*np.mean(rows, axis=0), severe, float(even)])

@@ -148,8 +148,8 @@ def section(budget: Budget) -> Section:
         ">= 0`: the report's scores; `each pair`: maximum inside every pair instead of over mean "
         "losses. `Own`, `other`: accuracy on new users' pairs with their own shots and with "
         f"somebody else's. `{LOWER_IS_BETTER}`: the user's largest weighted mean loss, logistic "
-        "on signed labels, lower is better. `First` to `third`: agreement with the objective "
-        "that the user weighs most, second, third. Users rate by a weighted sum.\n\n"
+        "on signed labels, lower is better; it also tells how sure the policy is. `First` to "
+        "`third`: agreement with the objective that the user weighs most, second, third. Users rate by a weighted sum.\n\n"
         f"{table(['trained with', *COLUMNS], rows)}\n\nLess `{ONE_LABEL}`, paired by seed (`**`: "
         f"beyond chance among all {len(less)}):\n\n"
         f"{table(['trained with', 'own, %', LOWER_IS_BETTER], differences)}\n\n"
@@ -171,11 +171,15 @@ def section(budget: Budget) -> Section:
 def verdict(personal: Gap, better: list[str], balanced: list[str]) -> str:
     """From what is beyond chance."""
     if not (personal.is_beyond_chance and personal.mean > 0):
-        return "does not hold: a user's own pairs are worth no more than somebody else's"
+        return "does not hold: own pairs are worth no more than others' beyond chance"
     if better:
         return "holds only if: the scalarizer is " + listed(better)
     if balanced:
         return (
-            "holds only if: balance is meant; pairs personalize, one label is as accurate as many"
+            "holds only if: balance is meant; pairs personalize, many labels are not more accurate "
+            "than one"
         )
-    return "does not hold: pairs personalize, but one label is as accurate and as balanced as many"
+    return (
+        "does not hold: pairs personalize, but many labels are neither more accurate nor better "
+        "balanced than one beyond chance"
+    )

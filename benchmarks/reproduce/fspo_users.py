@@ -39,7 +39,7 @@ USERS_RUN: Mapping[str, Any] = {
             "warm_start_steps": 500, "max_prompt_tokens": 600, "train": {"batch_size": 16},
         },
     ],
-    "train": {"learning_rate": 1e-3, "batch_size": 32},
+    "train": {"learning_rate": 1e-3, "epochs": 2, "batch_size": 32},
     "generate": {"max_new_tokens": 64},
     "evaluate": {"draws": 2},
 }  # fmt: skip
