@@ -77,9 +77,9 @@ class TestScalarizers:
 
     def test_one_label_leaves_nothing_to_scalarize(self) -> None:
         """All objectives then have one loss, and the tilted sum of equal losses is their value."""
+        asked = replace(self.SMALL, labels="choice", options={"reduce": "example"})
         one, tilted = (
-            measure_taste(replace(self.SMALL, labels="choice", scalarizer=name)).own
-            for name in ("linear", "tilted")
+            measure_taste(replace(asked, scalarizer=name)).own for name in ("linear", "tilted")
         )
         np.testing.assert_allclose(one, tilted, atol=1e-5)
         assert np.abs(one - measure_taste(self.SMALL).own).max() > 1e-3

@@ -48,7 +48,7 @@ def test_options_as_files_hold_them():
     ("name", "options", "message"),
     [
         ("chebyshew", {}, "did you mean 'chebyshev'"),
-        ("hypervolume", {}, "known: chebyshev, linear"),
+        ("hypervolume", {}, "known: chebyshev, hv_gradient, linear"),
         ("stch", {"mus": 1}, "did you mean 'mu'"),
         ("stch", {"mu": "small"}, "mu"),
         ("stch", {"mu": None}, "mu"),

@@ -40,6 +40,7 @@ def test_any_tradeoff_is_served_by_the_shots_it_labels() -> None:
     [
         ({"shots": [4]}, r"fspo\.shots: found \(4,\)"),
         ({"shots": [4, 2]}, "0 <= low <= high"),
+        ({"scalarizer": "hv_gradient"}, "expected one for a single policy"),
         ({"pairs_per_user": 1}, "expected at least 2"),
         ({"description": "written"}, r"fspo\.description: found 'written'"),
     ],

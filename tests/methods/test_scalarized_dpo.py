@@ -53,6 +53,7 @@ def test_options_reach_the_scalarizer() -> None:
         ({"scalarizer": "stch", "options": {"muu": 1}}, "unknown option 'muu'.*'mu'"),
         ({"scalarizer": "stch", "stage": "score"}, "expected Linear over pairs"),
         ({"scalarizer": "loghv"}, "found no reference"),
+        ({"scalarizer": "hv_gradient"}, "expected shared with scalarizer 'hv_gradient'"),
     ],
 )
 def test_mistakes_are_explained(options: dict[str, object], message: str) -> None:

@@ -108,10 +108,10 @@ def fit_scalarized(
         RunError: if it does not converge, as with the kinks of a plain maximum.
     """
     scalarizer = loss.scalarizer
-    if scalarizer.needs_gradients:
+    if scalarizer.needs_gradients or scalarizer.is_joint:
         raise InputError(
             f"job {job_id!r}: found {type(scalarizer).__name__}, expected a scalarizer of losses: "
-            "one of gradients has no minimum to solve for"
+            "one of gradients, or of several policies, has no minimum to solve for"
         )
     state = scalarizer.start(pairs.labels.shape[1])
     parameters = start

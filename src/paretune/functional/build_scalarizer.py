@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from paretune.errors import ConfigError, nearest
 from paretune.functional.gradient_combination import MGDA, UPGrad
+from paretune.functional.hypervolume_gradient import HypervolumeGradient
 from paretune.functional.learned_weights import Mirror, RandomWeights, UncertaintyWeights
 from paretune.functional.pareto_hypervolume import ParetoHypervolume
 from paretune.functional.scalarizer import Scalarizer
@@ -21,7 +22,7 @@ from paretune.functional.scalarizers import (
 
 ScalarizerName = Literal[
     "linear", "chebyshev", "stch", "tilted", "pareto_hv", "loghv", "mirror", "uw", "rlw", "mgda",
-    "upgrad",
+    "upgrad", "hv_gradient",
 ]  # fmt: skip
 
 SCALARIZERS: Mapping[ScalarizerName, type[Scalarizer]] = {
@@ -36,6 +37,7 @@ SCALARIZERS: Mapping[ScalarizerName, type[Scalarizer]] = {
     "rlw": RandomWeights,
     "mgda": MGDA,
     "upgrad": UPGrad,
+    "hv_gradient": HypervolumeGradient,
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar, final
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +12,62 @@ from torch import Tensor
 from paretune.errors import InputError, ShapeError
 from paretune.functional.hypervolume_facets import contributions_and_facets
 from paretune.functional.indicators import pareto_rank, require_points
+from paretune.functional.ranges import require_number
+from paretune.functional.scalarizer import Scalarized, Scalarizer, StepLosses, scalarized
+from paretune.functional.step_means import mean_losses as means_of
+
+
+@final
+@dataclass(frozen=True)
+class HypervolumeGradient(Scalarizer):
+    """K policies that train together and spread over the front by themselves.
+
+    Args:
+        reference: above every mean loss, the same for all objectives, > 0. Losses of pairs start at
+            log 2 = 0.69; a policy that lets one objective go raises its loss above that.
+
+    Raises:
+        ConfigError: if the reference is not positive.
+
+    Source:
+        Deist et al. 2021, see :func:`hypervolume_gradient`. Deviation: policies with the same
+        losses, as all have at the start, take the weights of their trade-offs; otherwise nothing
+        would ever tell them apart.
+    """
+
+    reference: float = 3.0
+    is_joint: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_number(self, "reference", above=0)
+
+    def start(self, n_objectives: int) -> Tensor:
+        """``(M,)`` even weights, until the first are spread."""
+        return torch.full((n_objectives,), 1 / n_objectives, dtype=torch.float64)
+
+    def __call__(self, step: StepLosses, state: Tensor) -> Scalarized:
+        """The mean losses with the weights of this policy."""
+        return scalarized(lambda losses: (state.to(losses) * means_of(losses, step)).sum(), step)
+
+    def spread(self, mean_losses: Tensor, tradeoffs: Tensor) -> Tensor:
+        """``(K, M)`` rows of Euclidean length 1.
+
+        Example:
+            >>> losses, corners = torch.tensor([[0.7, 0.7], [0.7, 0.7]]), torch.eye(2)
+            >>> HypervolumeGradient().spread(losses, corners)
+            tensor([[1., 0.],
+                    [0., 1.]])
+        """
+        weights = hypervolume_gradient(mean_losses, (self.reference,) * mean_losses.shape[1])
+        gaps = (mean_losses[:, None] - mean_losses[None]).abs().amax(-1)
+        gaps.fill_diagonal_(torch.inf)
+        is_copy = (gaps <= _SAME).any(1)
+        planned = tradeoffs / tradeoffs.norm(dim=1, keepdim=True)
+        return torch.where(is_copy[:, None], planned.to(weights), weights)
+
+
+_SAME = 1e-6
+"""Mean losses closer than this tell nothing apart."""
 
 
 def hypervolume_gradient(mean_losses: Tensor, reference: tuple[float, ...]) -> Tensor:

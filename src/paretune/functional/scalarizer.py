@@ -60,6 +60,10 @@ class Scalarizer(ABC):
     """Whether :meth:`combine` is asked for the weights, with the gradients of the objectives; the
     state of the call is then what it returned."""
 
+    is_joint: ClassVar[bool] = False
+    """Whether :meth:`spread` is asked for the weights of several policies that train together; the
+    state of the call is then the row of the policy."""
+
     @property
     def is_separable(self) -> bool:
         """Whether the loss is a mean over pairs: batches of a step need not know each other."""
@@ -88,6 +92,15 @@ class Scalarizer(ABC):
         Args:
             gramian: ``(M, M)`` float64, inner products of the gradients of the mean losses.
             weights: ``(M,)`` trade-off, 0 where an objective has no mean loss.
+        """
+        raise NotImplementedError
+
+    def spread(self, mean_losses: Tensor, tradeoffs: Tensor) -> Tensor:
+        """``(K, M)`` weights of the mean losses of K policies that share a front.
+
+        Args:
+            mean_losses: ``(K, M)`` of the step.
+            tradeoffs: ``(K, M)`` what each policy was planned for.
         """
         raise NotImplementedError
 

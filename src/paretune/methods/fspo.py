@@ -94,7 +94,8 @@ class FSPO(Method):
         weight = self.description_weight
         check(0 <= weight < math.inf, "fspo.description_weight", weight, "a finite number >= 0")
         self._prompts(self.shots)
-        self._loss()
+        is_alone = not self._loss().scalarizer.is_joint
+        check(is_alone, "fspo.scalarizer", self.scalarizer, "one for a single policy")
 
     def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:
         even, start = TradeOff.even(n_objectives), BASE

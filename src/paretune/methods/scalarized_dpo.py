@@ -32,7 +32,8 @@ class ScalarizedDPO(Method):
 
     Args:
         scalarizer: ``linear``, ``chebyshev``, ``stch`` (smooth Chebyshev), ``tilted``,
-            ``pareto_hv``, ``loghv``, ``mirror``, ``uw``, ``rlw``, ``mgda`` or ``upgrad``.
+            ``pareto_hv``, ``loghv``, ``mirror``, ``uw``, ``rlw``, ``mgda``, ``upgrad``, or
+            ``hv_gradient``: policies on a shared backbone that spread by themselves.
         options: of the scalarizer, by name.
         loss: of each objective: ``sigmoid`` (the label is the slope), ``ipo`` (the label is in the
             target) or ``soft`` (the label is a chance: calibrated Bradley-Terry).
@@ -72,6 +73,11 @@ class ScalarizedDPO(Method):
         check(
             not (is_one and self.backbone == "shared"), "scalarized_dpo.backbone", self.backbone,
             "own with weights 'data': there is one policy",
+        )  # fmt: skip
+        needs_group = self.scalarizer == "hv_gradient"
+        check(
+            not needs_group or self.backbone == "shared", "scalarized_dpo.backbone", self.backbone,
+            "shared with scalarizer 'hv_gradient': policies spread together",
         )  # fmt: skip
         self._loss(None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -133,7 +134,9 @@ class TrainTask:
 
         here, job = context(place), self.jobs[0]
         settings = replace(self.settings, seed=self.settings.seed + place.config.seed)
-        with self.sealed.writing() as (folder, facts):
+        checkpoints = self._checkpoints
+        kept = contextlib.nullcontext() if checkpoints is None else checkpoints.kept()
+        with kept, self.sealed.writing() as (folder, facts):
             model = _start_model(place, self.start, settings)
             inputs = job_inputs(place, here, self.method, job, self.reference)
             losses: list[float] = []
@@ -145,9 +148,8 @@ class TrainTask:
                 progress(step, steps)
 
             save, cost = train_jobs(
-                self.jobs, inputs, model, here.encoder.pad_id, settings, folder, watch,
-                self._checkpoints,
-            )  # fmt: skip
+                self.jobs, inputs, model, here.encoder.pad_id, settings, folder, watch, checkpoints
+            )
             staged = [folder / path.relative_to(self.sealed.path) for path in self.folders.values()]
             save(load_tokenizer(place.base), staged)
             facts.update(
@@ -155,8 +157,6 @@ class TrainTask:
                 rows=cost.rows, last_loss=losses[-1] if losses else None,
                 **({"floors": cost.floors} if cost.floors else {}),
             )  # fmt: skip
-        if self._checkpoints is not None:
-            self._checkpoints.clear()
 
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from paretune.engines.lm.checkpoints import Checkpoints, is_intact, seal, write_whole
+from paretune.errors import RunError
 
 
 def make(folder: Path, step: int, content: bytes = b"parameters") -> Path:
@@ -60,6 +62,29 @@ def test_nothing_to_go_on_from(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "none")
     assert checkpoints.newest() is None
     checkpoints.clear()
+
+
+@pytest.mark.parametrize(
+    ("problem", "is_saved", "stays"),
+    [
+        (KeyboardInterrupt, True, True),
+        (KeyboardInterrupt, False, False),
+        (RunError, True, False),
+        (None, True, False),
+    ],
+)
+def test_they_are_kept_for_an_interrupted_job_only(
+    tmp_path: Path, problem: type[BaseException] | None, is_saved: bool, stays: bool
+) -> None:
+    checkpoints = Checkpoints(tmp_path / "kept")
+    checkpoints.folder.mkdir()
+    with contextlib.suppress(KeyboardInterrupt, RunError), checkpoints.kept():
+        checkpoint = make(checkpoints.folder, 3)
+        if is_saved:
+            seal(checkpoint)
+        if problem is not None:
+            raise problem
+    assert checkpoints.folder.exists() == stays
 
 
 def _save_for_ever(folder: Path) -> None:

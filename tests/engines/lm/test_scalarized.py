@@ -21,12 +21,15 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.encode import Ragged
 from paretune.engines.lm.jobs import train_job, train_jobs
+from paretune.engines.lm.pairs import pair_batch, pair_rows
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import InputError
 from paretune.functional.gradient_combination import MGDA, UPGrad
+from paretune.functional.hypervolume_gradient import HypervolumeGradient
 from paretune.functional.learned_weights import Mirror, RandomWeights, UncertaintyWeights
 from paretune.functional.losses import weighted_dpo_loss
+from paretune.functional.objective_losses import objective_losses
 from paretune.functional.pairing import keep_labelled
 from paretune.functional.pareto_hypervolume import ParetoHypervolume
 from paretune.functional.scalarized_loss import ScalarizedLoss
@@ -268,3 +271,44 @@ def test_a_loss_of_users_wants_the_weights_of_each(lab: Any, tmp_path: Path) -> 
     for given, n in ((inputs, 12), (some, 1)):
         with pytest.raises(InputError, match=f"job job: found {n} of 12 comparisons without weig"):
             train_scalarized([job(Linear(), None)], given, model, lab.pad, SETTINGS, tmp_path)
+
+
+def spread(lab: Any, folder: Path, data: PreferenceData, **more: Any) -> tuple[Any, torch.Tensor]:
+    """Three heads that spread by themselves, and their mean losses ``(3, 2)``."""
+    model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0).double()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    inputs = lab.job_data(data, model)
+    weights = ((0.8, 0.2), (0.5, 0.5), (0.2, 0.8))
+    jobs = [
+        job(HypervolumeGradient(), w, id=f"p{n}", group="g", head=Head())
+        for n, w in enumerate(weights)
+    ]
+    made, _ = train_scalarized(jobs, inputs, model, lab.pad, replace(SETTINGS, **more), folder)
+    pairs = pair_rows(jobs[0], inputs, 0)
+    rows = made.pack(inputs.encoded, pairs.rows, lab.pad)
+    columns = {name: torch.from_numpy(column) for name, column in pairs.columns.items()}
+    with torch.no_grad():
+        batches = [pair_batch(own, {"rows": rows, **columns}) for own in made.eval()(rows)]
+    losses = [objective_losses(b, "sigmoid", 0.5, False).mean(0) for b in batches]
+    return made, torch.stack(losses)
+
+
+def test_policies_spread_over_a_front_by_themselves(lab: Any, tmp_path: Path) -> None:
+    # The two objectives disagree about half of the pairs.
+    data = lab.preferences(12)
+    _, losses = spread(lab, tmp_path / "long", data, steps=60)
+    first, second = losses.T.tolist()
+    assert first[0] < first[1] < first[2]
+    assert second[0] > second[1] > second[2]
+    whole, _ = spread(lab, tmp_path / "whole", data)
+    parts, _ = spread(lab, tmp_path / "parts", data, batch_size=4, accumulate=3)
+    for one, other in zip(whole.heads, parts.heads, strict=True):
+        assert torch.allclose(one.weight, other.weight, rtol=0, atol=1e-8)
+
+
+def test_one_policy_alone_has_nothing_to_spread_from(lab: Any, tmp_path: Path) -> None:
+    model = lab.model("gpt2")
+    inputs = lab.job_data(lab.preferences(12), model)
+    with pytest.raises(InputError, match="found one policy, expected several that share"):
+        train_scalarized([job(HypervolumeGradient())], inputs, model, 0, SETTINGS, tmp_path)

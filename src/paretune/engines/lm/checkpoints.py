@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -46,8 +48,26 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove them all: the job is done."""
+        """Remove them all: the job is done, or nothing can be gone on from."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep them while a job is interrupted, and only then.
+
+        A job that failed would fail again from where it is; one that is interrupted before its
+        first checkpoint has nothing to keep.
+        """
+        try:
+            yield
+        except Exception:
+            self.clear()
+            raise
+        except BaseException:
+            if self.newest() is None:
+                self.clear()
+            raise
+        self.clear()
 
 
 def checkpoint_step(checkpoint: Path) -> int:

@@ -19,18 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from paretune.core.job import TrainingJob
-from paretune.engines.lm.batches import batch_schedule, by_tokens, row_lengths
+from paretune.engines.lm.batches import batch_schedule, row_lengths
 from paretune.engines.lm.checkpoints import Checkpoints
-from paretune.engines.lm.forward import autocast
 from paretune.engines.lm.heads import HeadedScorer
 from paretune.engines.lm.job_data import JobCost, JobData
+from paretune.engines.lm.pair_accuracy import PairAccuracy
 from paretune.engines.lm.pairs import PairRows, pair_batch, pair_metrics, pair_rows
 from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import (
     Batch,
     Progress,
-    arithmetic,
     n_processes,
     run_training,
 )
@@ -40,9 +39,6 @@ from paretune.functional.losses import PairBatch
 from paretune.functional.scalarized_loss import ScalarizedLoss
 from paretune.functional.scalarizer import Scalarized, StepLosses
 from paretune.functional.step_means import mean_losses, mean_weights
-
-_TOKENS = 8192
-"""Padded tokens of a batch of validation pairs."""
 
 
 @final
@@ -117,7 +113,7 @@ def train_scalarized(
     if inputs.validation is not None:
         best = (checkpoints.folder if checkpoints else folder) / "best"
         every = max(1, round(steps / max(1.0, inputs.visits or settings.epochs)))
-        measure = _Accuracy(jobs[0], inputs.validation, module, pad_id, settings)
+        measure = PairAccuracy(jobs[0], inputs.validation, module, pad_id, settings)
         validation = Validation(every, measure, best)
     run_training(
         module, schedule, build, step.loss, settings,
@@ -136,6 +132,11 @@ def _step_loss(job: TrainingJob, n_jobs: int) -> ScalarizedLoss:
         raise InputError(
             f"job {job.id}: found {n_processes()} processes and {n_jobs} policies, expected one "
             f"each: {type(loss.scalarizer).__name__} compares whole gradients of one policy"
+        )
+    if loss.scalarizer.is_joint and n_jobs == 1:
+        raise InputError(
+            f"job {job.id}: found one policy, expected several that share a backbone: "
+            f"{type(loss.scalarizer).__name__} spreads them"
         )
     return loss
 
@@ -216,6 +217,7 @@ class _Step:
         if any(loss.scalarizer.needs_gradients for loss in self._losses):
             self._weigh_gradients(model, pairs, [n for n, _ in everyone], each)
             _restore_randomness(device, randomness)
+        self._spread(pairs)
         self._value, parts = 0.0, self._cotangents(pairs)
         for k, (loss, state) in enumerate(zip(self._losses, self._states, strict=True)):
             at = loss.step_at(pairs.margins[k], pairs.labels, pairs.weights)
@@ -224,6 +226,20 @@ class _Step:
         sizes = [p.margins.shape[1] for _, p in everyone]
         split = parts.split(sizes, dim=1)
         self._parts_of = {n: part for (n, _), part in zip(everyone, split, strict=True)}
+
+    def _spread(self, pairs: _Pairs) -> None:
+        """Weights by which policies that train together part, as their states."""
+        first = self._losses[0].scalarizer
+        if not first.is_joint:
+            return
+        steps = [
+            loss.step_at(margins, pairs.labels, pairs.weights)
+            for loss, margins in zip(self._losses, pairs.margins, strict=True)
+        ]
+        means = torch.stack([mean_losses(at.losses, at) for at in steps])
+        planned = torch.stack([mean_weights(at) for at in steps])
+        for state, row in zip(self._states, first.spread(means, planned), strict=True):
+            state.value.copy_(row)
 
     def _take_alone(self, number: int, margins: Tensor) -> None:
         """The same for a mean over pairs: of the other batches only the labels matter.
@@ -326,42 +342,6 @@ class _Pairs:
             torch.cat([p.labels for p in parts]),
             torch.cat(weights) if weights else None,
         )
-
-
-@final
-class _Accuracy:
-    """Share of validation pairs that the policy orders as their users do: the fixed yardstick."""
-
-    def __init__(
-        self, job: TrainingJob, held_out: JobData, module: Resumable, pad_id: int,
-        settings: TrainSettings,
-    ) -> None:  # fmt: skip
-        self._pairs = pair_rows(job, held_out, settings.seed)
-        self._encoded, self._pad_id = held_out.encoded, pad_id
-        self._module, self._settings = module, settings
-        self._weights = job.step_loss.weights
-
-    @torch.no_grad()
-    def __call__(self) -> float:
-        """Of the policies as they are, their mean where there are several."""
-        policies: Any = self._module.policies
-        device = next(policies.parameters()).device
-        rows, labels = self._pairs.rows, np.nan_to_num(self._pairs.columns["labels"])
-        weights = self._pairs.columns.get("weights")
-        wanted = (labels * (self._weights if weights is None else weights)).sum(1)
-        was_training = policies.training
-        policies.eval()
-        right = np.zeros(len(rows))
-        for some in by_tokens(row_lengths(self._encoded, rows), _TOKENS):
-            packed = policies.pack(self._encoded, rows[some], self._pad_id).to(device)
-            with autocast(device, arithmetic(self._settings, device)):
-                logps = policies(packed).double().cpu().numpy()
-            ratio = logps.reshape(len(logps), -1, 2) - self._pairs.columns["reference"][some]
-            margin = ratio[..., 0] - ratio[..., 1]
-            # An undecided policy is right half the time.
-            right[some] = ((1 + np.sign(margin) * np.sign(wanted[some])) / 2).mean(0)
-        policies.train(was_training)
-        return float(right[wanted != 0].mean())
 
 
 def _far(tensor: Tensor) -> Tensor:
