@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from fspo_dpo import one_number_gap
-from fspo_numbers import ALL, YARDSTICKS, Gap, gap, listed, several, signed
+from fspo_numbers import ALL, WORST_GAIN, YARDSTICKS, Gap, gap, listed, several, signed
 from fspo_scores import BASE, BROKEN, World, corner_gain, middle_wins, one_for_all
 from fspo_world import SHAPE
 from pagetext import interval, table
@@ -15,10 +15,11 @@ HOW = """\
 seeds; all scalarizers see the same pairs, steps and prompts. In percent of the best that any \
 policy could reach, computed exactly: `hypervolume` of mean rewards, `E[min]` (per reply the \
 smallest reward, best policy), `Chebyshev` (per reply, what a user of the trade-off gets where the \
-worst weighted shortfall decides, mean over trade-offs). `control`: rank correlation of weight and \
-mean reward over trade-offs, mean over objectives and the `worst` of them, 0 where nothing varies. \
-`worst gain`: smallest gain over the reference at the even trade-off. `malformed` and `collapsed` \
-replies over all trade-offs; `CPU s` to train all policies, with other work on the machine."""
+worst weighted shortfall decides, mean over trade-offs). `Worst gain`, `mean gain`: smallest and \
+mean gain over the reference at the even trade-off, in percent of a reward's range. `Control`: rank \
+correlation of weight and mean reward over trade-offs, mean over objectives and the `worst` of \
+them, 0 where nothing varies. `Malformed` and `collapsed` replies over all trade-offs; `CPU s` to \
+train all policies, with other work on the machine."""
 DIFFERENCES = """\
 Less the weighted sum, paired by seed, in points of percent. `*`: the 95 % t interval excludes 0, \
 which about {expected:.1f} of the {n} scenario by scenario would do by chance; `**`: also when all \
@@ -73,7 +74,7 @@ def verdict(world: World) -> str:
         told = "; ".join(f"{m} (by {listed(short(y) for n, y in better if n == m)})" for m in clean)
         return f"holds only if: the scalarizer is {told}"
     if better:
-        return f"holds only if: {listed(named(('', *k)) for k in better)}; each also loses"
+        return f"holds only if: {listed(named(('', *k)) for k in better)}, at a cost elsewhere"
     places = world.beyond(1)
     if places:
         return f"holds only if: {listed(map(named, places))}; nothing in the mean over scenarios"
@@ -147,7 +148,7 @@ def _broken(world: World) -> str:
     return (
         "Policies trained for one objective alone whose replies are mostly malformed "
         f"(weighted sum; with one objective there is little to scalarize): {listed(found)}. "
-        "They count in every column but `worst gain`."
+        "They count in every column but `E[min]`, `worst gain` and `mean gain`."
     )
 
 
@@ -156,15 +157,15 @@ def one_size(world: World) -> Section:
     rows, personal, whole, balance = [], {}, {}, {}
     for scenario, runs in world.runs.items():
         found = np.array([one_for_all(run, BASE) for run in runs])
-        even = world.values[scenario, BASE, "worst gain"]
+        even = world.values[scenario, BASE, WORST_GAIN.name]
         corner = np.array([corner_gain(run, BASE) for run in runs])
         personal[scenario] = gap(found[:, 1], found[:, 0])
         whole[scenario] = gap(found[:, 3], found[:, 2])
         balance[scenario] = gap(even, corner)
         rows.append([
             scenario, interval(found[:, 0]), interval(found[:, 1]), signed(personal[scenario], 3),
-            signed(whole[scenario], 3), interval(corner), interval(even),
-            signed(balance[scenario], 3),
+            signed(whole[scenario], 3), interval(corner, 1), interval(even, 1),
+            signed(balance[scenario], 1),
         ])  # fmt: skip
     columns = [
         "scenario", "one for all", "one each", "each less all", "the same, none broken",
@@ -175,14 +176,15 @@ def one_size(world: World) -> Section:
         "users of all trade-offs of the run; `one each`: everybody is served the policy trained "
         "for the own trade-off; per-reply Chebyshev utility, mean over users. `None broken`: "
         f"without the users whose own policy writes {100 * BROKEN:.0f} % malformed replies or "
-        "more. `Worst gain`: smallest gain over the reference, of policies trained for a single "
-        "objective and of the even one. `*`: beyond chance over seeds.\n\n" + table(columns, rows)
+        "more. `Worst gain`: smallest gain over the reference in percent of a reward's range, of "
+        "policies trained for a single objective and of the even one. `*`: beyond chance over "
+        "seeds.\n\n" + table(columns, rows)
     )
     return Section(
         "One number for all neglects objectives and serves everybody the same",
         "Sec. 1",
-        f"smallest gain, even trade-off less single objectives: {_by_scenario(balance)}; own "
-        f"policy less one for all: {_by_scenario(personal)}",
+        f"smallest gain, even trade-off less single objectives: {_by_scenario(balance, 1)}; own "
+        f"policy less one for all: {_by_scenario(personal, 3)}",
         _one_size_verdict(balance, personal, whole),
         body,
     )
@@ -211,5 +213,5 @@ def up(found: Gap) -> bool:
     return found.mean > 0 and found.is_beyond_chance
 
 
-def _by_scenario(found: dict[str, Gap]) -> str:
-    return ", ".join(f"{s} {signed(g, 3)}" for s, g in found.items())
+def _by_scenario(found: dict[str, Gap], digits: int) -> str:
+    return ", ".join(f"{s} {signed(g, digits)}" for s, g in found.items())

@@ -8,7 +8,7 @@ import numpy as np
 from fspo_aligns import named, short, up
 from fspo_budget import Budget
 from fspo_fonseca import dent_gains
-from fspo_numbers import YARDSTICKS, Gap, gap, holm, listed, several, signed
+from fspo_numbers import MEAN_GAIN, WORST_GAIN, YARDSTICKS, Gap, gap, holm, listed, several, signed
 from fspo_scores import BASE, BROKEN, World, corner_gain, one_for_all
 from fspo_taste import LOWER_IS_BETTER, ONE_LABEL, against, column, scores
 from fspo_users import Found
@@ -53,10 +53,24 @@ def headline(world: World) -> str:
     second = f"Scenario by scenario, of {several(n, 'comparison')} "
     second += f"{len(up_)} are better" + (f" ({_grouped(up_)})" if up_ else "")
     second += f" and {len(down)} worse" + (f" ({_grouped(down)})" if down else "")
+    second_part = _moved(world, [m for m, measure in better if measure == WORST_GAIN.name])
     return (
-        f"{start} Of the report's scalarizers at equal budget, {first}. {second} beyond chance. "
-        "The weighted sum is itself one number a pair here: with labels of 1 and -1 it is DPO with "
-        "a softened label."
+        f"{start} Of the report's scalarizers at equal budget, {first}.{second_part} {second} "
+        "beyond chance. The weighted sum is itself one number a pair here: with labels of 1 and -1 "
+        "it is DPO with a softened label."
+    )
+
+
+def _moved(world: World, balanced: Sequence[str]) -> str:
+    """Whether balance is bought by smaller steps away from the reference."""
+    less = {m: world.over_all(m, MEAN_GAIN.name) for m in balanced}
+    bought = {m: g for m, g in less.items() if g.is_beyond_chance and g.mean < 0}
+    if not bought:
+        return ""
+    told = ", ".join(f"{m} {signed(g, 1).rstrip(' *')} points" for m, g in bought.items())
+    return (
+        " Part of that balance is a policy that stays nearer to the reference: the mean gain over "
+        f"all objectives is smaller too ({told})."
     )
 
 
@@ -87,7 +101,7 @@ def at_once(world: World) -> str:
     balance, personal, whole = {}, {}, {}
     for scenario, runs in world.runs.items():
         corner = np.array([corner_gain(run, BASE) for run in runs])
-        balance[scenario] = gap(world.values[scenario, BASE, "worst gain"], corner)
+        balance[scenario] = gap(world.values[scenario, BASE, WORST_GAIN.name], corner)
         found = np.array([one_for_all(run, BASE) for run in runs])
         personal[scenario] = gap(found[:, 1], found[:, 0])
         whole[scenario] = gap(found[:, 3], found[:, 2])
@@ -95,12 +109,12 @@ def at_once(world: World) -> str:
     first = (
         "Training for several objectives at once is better balanced than for one "
         f"{_on(many, world)}: the objective that is worst off ends "
-        f"{_span(balance, many)} of the reward range higher."
+        f"{_span(balance, many)} % of a reward's range higher."
         if many
         else "Training for several objectives at once is not better balanced than for one beyond "
         "chance."
     )
-    floors = [s for s in world.scenarios if world.values[s, BASE, "worst gain"].mean() < 0]
+    floors = [s for s in world.scenarios if world.values[s, BASE, WORST_GAIN.name].mean() < 0]
     if floors:
         first += f" It still ends below the reference on {listed(floors)}."
     own, own_whole = _where(personal), _where(whole)
@@ -134,12 +148,12 @@ def _where(found: Mapping[str, Gap]) -> list[str]:
 def _on(some: Sequence[str], world: World) -> str:
     if len(some) == len(world.scenarios):
         return "in every scenario"
-    return f"on {listed(some)}, not beyond chance on the others,"
+    return f"on {listed(some)} (not beyond chance elsewhere)"
 
 
 def _span(found: Mapping[str, Gap], some: Sequence[str]) -> str:
     values = [found[s].mean for s in some]
-    low, high = (f"{x:.2f}" for x in (min(values), max(values)))
+    low, high = (f"{x:.0f}" for x in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 
@@ -256,7 +270,7 @@ def limits(world: World, parameters: int) -> str:
     text = (
         f"Limits: {size} on an embedded world of how-to requests (113 words) with exact programs "
         f"as rewards, {run.n_prompts} evaluation prompts, {world.seeds} seeds: differences in one "
-        f"scenario under about {np.median(widths):.0f} points could not have been seen. "
+        f"scenario under some {np.median(widths):.0f} points could not have been seen. "
         "One learning rate, one beta and two passes for all, tuned for none; labels say which is "
         "better, not by how much, so weak preferences do not occur. `E[min]` and the Chebyshev "
         "utility rate single replies, hypervolume their means."

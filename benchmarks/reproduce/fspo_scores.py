@@ -140,10 +140,10 @@ def one_for_all(run: WorldRun, method: str) -> tuple[float, float, float, float]
 
 
 def corner_gain(run: WorldRun, method: str) -> float:
-    """Smallest gain over the reference, averaged over the policies of single objectives."""
+    """Percent: smallest gain over the reference, mean over the policies of single objectives."""
     found = next(m for m in run.result.methods if m.name == method)
     corners = [p for p in found.points if max(p.tradeoff) == 1]
-    return float(np.mean([gain_floor(run.result, p) for p in corners]))
+    return 100 * float(np.mean([gain_floor(run.result, p) for p in corners]))
 
 
 def middle_wins(run: WorldRun, method: str) -> Floats:
