@@ -16,10 +16,10 @@ seeds; all scalarizers see the same pairs, steps and prompts. In percent of the 
 policy could reach, computed exactly: `hypervolume` of mean rewards, `E[min]` (per reply the \
 smallest reward, best policy), `Chebyshev` (per reply, what a user of the trade-off gets where the \
 worst weighted shortfall decides, mean over trade-offs). `Worst gain`, `mean gain`: smallest and \
-mean gain over the reference at the even trade-off, in percent of a reward's range. `Control`: rank \
-correlation of weight and mean reward over trade-offs, mean over objectives and the `worst` of \
-them, 0 where nothing varies. `Malformed` and `collapsed` replies over all trade-offs; `CPU s` to \
-train all policies, with other work on the machine."""
+mean gain over the reference at the even trade-off, in percent of a reward's range. `Control`: \
+rank correlation of weight and mean reward over trade-offs, mean over objectives and the `worst` \
+of them, 0 where nothing varies. `Malformed` and `collapsed` replies over all trade-offs; `CPU s` \
+to train all policies, with other work on the machine."""
 DIFFERENCES = """\
 Less the weighted sum, paired by seed, in points of percent. `*`: the 95 % t interval excludes 0, \
 which about {expected:.1f} of the {n} scenario by scenario would do by chance; `**`: also when all \

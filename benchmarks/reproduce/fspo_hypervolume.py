@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from fspo_budget import Budget
-from fspo_numbers import YARDSTICKS, signed
+from fspo_rows import beside_linear
 from fspo_scores import World
-from pagetext import interval, table
+from pagetext import table
 from section import Section
 from torch import Tensor
 
@@ -128,7 +128,7 @@ def section(budget: Budget, world: World | None) -> Section:
         "where the bonus is a constant"
     )
     if world is not None and "pareto_hv" in world.methods:
-        text, short = _world_rows(world)
+        text, short = beside_linear(world, "pareto_hv")
         parts.append(text)
         told = f"{told}; {short}"
     verdict = "does not hold: pairs with small losses are favored"
@@ -143,24 +143,4 @@ def section(budget: Budget, world: World | None) -> Section:
         told,
         verdict,
         "\n\n".join(parts),
-    )
-
-
-def _world_rows(world: World) -> tuple[str, str]:
-    name = "pareto_hv"
-    rows = []
-    for scenario in world.scenarios:
-        cells = [world.gaps[scenario, name, m.name] for m in YARDSTICKS]
-        values = [interval(world.values[scenario, name, m.name], 1) for m in YARDSTICKS]
-        told = [signed(g, 1, is_kept) for g, is_kept in cells]
-        rows.append([scenario, *(x for pair in zip(values, told, strict=True) for x in pair)])
-    columns = ["scenario", *(c for m in YARDSTICKS for c in (m.name, "less linear"))]
-    kept = [k for sign in (1, -1) for k in world.beyond(sign) if k[1] == name]
-    alone_kept = [g for k, (g, _) in world.gaps.items() if k[1] == name and g.is_beyond_chance]
-    n = len(YARDSTICKS) * len(world.scenarios)
-    short = f"on the world {len(kept)} of {n} differences to the weighted sum are beyond chance"
-    return (
-        f"On the embedded world (section 1), {len(alone_kept)} of {n} differences to the weighted "
-        f"sum are beyond chance one by one, {len(kept)} among all:\n\n{table(columns, rows)}",
-        short,
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from fspo_hypervolume import step_of
-from fspo_numbers import YARDSTICKS, signed
+from fspo_rows import beside_linear
 from fspo_scores import World
-from pagetext import interval, numbers, table
+from pagetext import numbers, table
 from section import Section
 from torch import Tensor
 
@@ -81,26 +81,26 @@ def section(world: World | None) -> Section:
         f"{100 * softmax[0]:.1f} % on the smallest loss"
     )
     if world is not None and "mirror" in world.methods:
-        rows = []
-        for scenario in world.scenarios:
-            found = [world.gaps[scenario, "mirror", m.name] for m in YARDSTICKS]
-            values = [interval(world.values[scenario, "mirror", m.name], 1) for m in YARDSTICKS]
-            cells = [signed(g, 1, is_kept) for g, is_kept in found]
-            rows.append([scenario, *(x for pair in zip(values, cells, strict=True) for x in pair)])
-        columns = ["scenario", *(c for m in YARDSTICKS for c in (m.name, "less linear"))]
-        parts.append(f"Mirror on the embedded world (section 1):\n\n{table(columns, rows)}")
-        up, down = (sum(k[1] == "mirror" for k in world.beyond(direction)) for direction in (1, -1))
-        told += (
-            f"; on the world mirror is better than the weighted sum in {up} and worse in {down} of "
-            f"{len(rows) * len(YARDSTICKS)} comparisons beyond chance"
-        )
-    verdict = "holds"
-    if softmax[0] > 0.99:
-        verdict = "holds only if: weights rise with the losses, on a leash to the trade-off"
+        text, clause = beside_linear(world, "mirror")
+        parts.append(text)
+        told = f"{told}; {clause}"
     return Section(
         "Learned combinations are a more informative training signal",
         "Sec. 1",
         told,
-        verdict,
+        verdict(float(softmax[0]), world),
         "\n\n".join(parts),
     )
+
+
+def verdict(smallest: float, world: World | None) -> str:
+    """From where descended weights end, and what mirror weights are worth on the world."""
+    condition = "weights rise with the losses, on a leash to the trade-off"
+    if world is None or "mirror" not in world.methods:
+        return f"holds only if: {condition}" if smallest > 0.99 else "holds"
+    better, worse = ({y for m, y in world.beyond_on_all(s) if m == "mirror"} for s in (1, -1))
+    if better and not worse:
+        return f"holds only if: {condition}"
+    if better:
+        return f"holds only if: {condition}; they also lose"
+    return "does not hold: they are not better than fixed weights beyond chance"
