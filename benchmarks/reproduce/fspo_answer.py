@@ -75,10 +75,16 @@ def _moved(world: World, balanced: Sequence[str]) -> str:
 
 
 def _sized(world: World, keys: Sequence[tuple[str, str]]) -> str:
-    """Comparisons of the mean with their sizes."""
-    return ", ".join(
-        f"{named(('', *key))} {signed(world.pooled[key][0], 1).rstrip(' *')} points" for key in keys
-    )
+    """Comparisons of the mean with their sizes, by measure."""
+    told = []
+    for measure in dict.fromkeys(name for _, name in keys):
+        sizes = [
+            f"{method} {signed(world.pooled[method, measure][0], 1).rstrip(' *')}"
+            for method, name in keys
+            if name == measure
+        ]
+        told.append(f"in {short(measure)} {listed(sizes)} points")
+    return listed(told)
 
 
 def _grouped(keys: Sequence[tuple[str, str, str]]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from fspo_numbers import Floats, listed
 from fspo_scores import World, fallen
@@ -15,20 +17,34 @@ def _over_seeds(column: Floats) -> str:
     return interval(known, 0) if known.size else "-"
 
 
+def _range(values: Iterable[float]) -> str:
+    """Smallest to largest, one number if they are alike.
+
+    Example:
+        >>> _range([1.2, 2.6]), _range([1.2, 1.3])
+        ('1 to 3', '1')
+    """
+    found = list(values)
+    low, high = (f"{x:.0f}" for x in (min(found), max(found)))
+    return low if low == high else f"{low} to {high}"
+
+
 def section(world: World) -> Section:
     """The claim of Sec. 3.6 on Pareto efficiency."""
-    rows, by_method = [], {}
-    for method in world.methods:
-        pooled = []
-        for scenario, runs in world.runs.items():
-            found = 100 * np.array([fallen(run, method) for run in runs])
-            pooled.append(found)
-            rows.append([scenario, method, *(_over_seeds(column) for column in found.T)])
-        by_method[method] = np.mean([np.nanmean(found, axis=0) for found in pooled], axis=0)
+    found = {
+        (scenario, method): 100 * np.array([fallen(run, method) for run in runs])
+        for scenario, runs in world.runs.items()
+        for method in world.methods
+    }
+    rows = [[*key, *(_over_seeds(column) for column in values.T)] for key, values in found.items()]
+    by_method = {
+        method: np.mean([np.nanmean(found[s, method], axis=0) for s in world.scenarios], axis=0)
+        for method in world.methods
+    }
     columns = ["scenario", "scalarizer", "below", "below its interval", "by more than .1",
                "the same, none broken", "even trade-off"]  # fmt: skip
-    means = [[m, *(f"{x:.0f}" for x in found)] for m, found in by_method.items()]
-    severe, whole = ({m: found[i] for m, found in by_method.items()} for i in (2, 3))
+    means = [[m, *(f"{x:.0f}" for x in shares)] for m, shares in by_method.items()]
+    severe, whole = ({m: x[i] for m, x in by_method.items()} for i in (2, 3))
     least, most = min(severe, key=severe.__getitem__), max(severe, key=severe.__getitem__)
     body = (
         "Share of policies, in percent, with an objective of positive weight whose mean reward is "
@@ -40,7 +56,7 @@ def section(world: World) -> Section:
         f"{table(columns, rows, 2)}\n\nMean over scenarios:\n\n"
         + table(["scalarizer", *columns[2:]], means)
     )
-    even = {m: found[4] for m, found in by_method.items()}
+    even = {m: x[4] for m, x in by_method.items()}
     verdict = "does not hold: with every scalarizer some objective falls by more than .1"
     if not any(severe.values()):
         verdict = "holds"
@@ -54,8 +70,8 @@ def section(world: World) -> Section:
         "Sec. 3.6",
         f"policies that push an objective of positive weight more than .1 below the reference: "
         f"{severe[least]:.0f} % ({least}) to {severe[most]:.0f} % ({most}), without broken ones "
-        f"{min(whole.values()):.0f} to {max(whole.values()):.0f} %; even trade-offs with "
-        f"an objective below it: {min(even.values()):.0f} to {max(even.values()):.0f} %",
+        f"{_range(whole.values())} %; even trade-offs with "
+        f"an objective below it: {_range(even.values())} %",
         verdict,
         body,
     )
