@@ -12,6 +12,7 @@ from torch import Tensor
 
 from paretune.bench.claims import Claim
 from paretune.bench.problem import Problem
+from paretune.core.job import Shown
 from paretune.core.method import Method
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
@@ -31,6 +32,8 @@ def undefined(problem: Problem, claim: Claim, method: Method) -> str | None:
     labels = problem.data(is_compared="pairs" in method.needs).labels
     keys = comparison_keys(len(labels), seed=0)
     for job in method.plan(len(problem.objectives), problem.tradeoffs):
+        if isinstance(job.source, Shown):
+            return "needs prompts with text; paretune.bench.taste measures it"
         rule: Any = job.rows
         if job.kind == "pairwise" and not len(rule(labels, keys).index):
             return "its pair rule keeps no comparison"
