@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from paretune.cli.main import app
@@ -146,7 +147,8 @@ def test_every_recipe_has_a_plan(recipe):
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.exception
     assert "methods:" in result.output
-    assert ("mopo: " if "mopo" in recipe else "pareto_hqd: ") in result.output
+    methods = yaml.safe_load((RECIPES / recipe).read_text(encoding="utf-8"))["methods"]
+    assert methods and all(f"{m.get('label', m['method'])}: " in result.output for m in methods)
 
 
 TINY = """\

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from paretune.errors import InputError, NotScoredError, ShapeError
-from paretune.functional.hypervolume_gradient import hypervolume_gradient
+from paretune.functional.hypervolume_gradient import HypervolumeGradient, hypervolume_gradient
 
 
 def double(*rows):
@@ -62,3 +62,14 @@ def test_what_is_refused():
         hypervolume_gradient(double([0.5, 0.5]), (1.0, 1.0, 1.0))
     with pytest.raises(NotScoredError, match="mean losses"):
         hypervolume_gradient(double([0.5, math.nan]), (1.0, 1.0))
+
+
+@pytest.mark.parametrize(("n_objectives", "n_policies", "spread"), [(4, 9, 1e-4), (6, 9, 1e-3)])
+def test_policies_that_are_close_get_numbers(n_objectives, n_policies, spread):
+    generator = torch.Generator().manual_seed(0)
+    planned = torch.full((n_policies, n_objectives), 1 / n_objectives, dtype=torch.float64)
+    for _ in range(40):
+        noise = torch.randn(n_policies, n_objectives, generator=generator, dtype=torch.float64)
+        weights = HypervolumeGradient().spread(0.69 + spread * noise, planned)
+        assert torch.isfinite(weights).all() and (weights >= 0).all()
+        assert torch.allclose(weights.norm(dim=1), torch.ones(n_policies, dtype=torch.float64))

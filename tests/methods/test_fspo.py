@@ -35,6 +35,11 @@ def test_any_tradeoff_is_served_by_the_shots_it_labels() -> None:
     assert steering.shots.n_shots == (6, 6)
 
 
+def test_shots_are_ordered_by_the_utility_that_was_trained() -> None:
+    assert FSPO(utility="chebyshev").steer(TradeOff.even(2), []).utility == "chebyshev"
+    assert FSPO().steer(TradeOff.even(2), []).utility == "linear"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -53,6 +53,12 @@ def test_options_reach_the_scalarizer() -> None:
         ({"scalarizer": "stch", "options": {"muu": 1}}, "unknown option 'muu'.*'mu'"),
         ({"scalarizer": "stch", "stage": "score"}, "expected Linear over pairs"),
         ({"scalarizer": "loghv"}, "found no reference"),
+        ({"scalarizer": "mgda", "backbone": "shared"}, "compares the gradients of one policy"),
+        ({"scalarizer": "mgda", "options": {"max_rounds": 1.5}}, "expected a whole number"),
+        (
+            {"scalarizer": "chebyshev", "options": {"orientation": "max", "is_literal": "no"}},
+            "found is_literal 'no', expected true or false",
+        ),
         ({"scalarizer": "hv_gradient"}, "expected shared with scalarizer 'hv_gradient'"),
     ],
 )
@@ -130,3 +136,8 @@ def test_users_who_agree_train_what_their_tradeoff_would() -> None:
     own = policy(users, ScalarizedDPO("stch", beta=0.5, weights="data"), tradeoff)
     given = policy(table, ScalarizedDPO("stch", beta=0.5), tradeoff)
     assert total_variation(own, given) < 1e-5
+
+
+def test_nothing_spreads_at_a_single_tradeoff() -> None:
+    with pytest.raises(ConfigError, match="found 'hv_gradient' with one trade-off"):
+        ScalarizedDPO("hv_gradient", backbone="shared").plan(2, [TradeOff.even(2)])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from paretune.core.record import Comparison, PreferenceData, Record, Response
+from paretune.errors import ConfigError
 from paretune.pipeline.config import parse_config
 from paretune.pipeline.records import labelled
 
@@ -35,3 +37,9 @@ def test_graded_labels_tell_by_how_much() -> None:
     # Margins 5 and -1: the 90th percentile of their sizes is 4.6. One response has no length.
     found = labels(graded_labels=True)
     np.testing.assert_allclose(found, [[1.0, -0.25], [-1 / 4.6, np.nan]])
+
+
+def test_a_judge_and_rewards_cannot_both_make_the_labels() -> None:
+    judge = {"base_url": "http://localhost:1/v1", "model": "m"}
+    with pytest.raises(ConfigError, match="found judge and graded_labels, expected one"):
+        labels(graded_labels=True, judge=judge)

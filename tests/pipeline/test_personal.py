@@ -121,7 +121,8 @@ def test_no_shot_shares_the_prompt_of_its_question(tmp_path, fspo_config, few):
     job = method.plan(2, [])[-1]
     shots = method.steer(TradeOff.even(2), []).shots
     data = in_unit_range(here.job_data.data)
-    encoder = shot_encoder(here.encoder, replace(shots, max_prompt_tokens=2000), None)
+    roomy = replace(shots, max_prompt_tokens=2000)
+    encoder = shot_encoder(here.encoder, roomy, None, data.rewards.objectives)
     wide = replace(shots, max_prompt_tokens=2000)
     conditions = pair_conditions(data, encoder, job.source, wide, config.seed)
     assert set(conditions) == CONDITIONS

@@ -25,6 +25,7 @@ QUESTION = Question("wit", "Tell a joke.", "Knock knock.", "No.")
         ('{"score": 1' + "0" * 400 + "}", 1.0),
         ('{"why": {"score": 1}, "score": -2}', -2 / 3),
         ('{"score": 3} {broken', 1.0),
+        ('{"score": 1} and {"why": NaN, "score": 2}', 2 / 3),
         ('{"quote": "} {\\"score\\": 3}", "score": -3}', -1.0),
     ],
 )
@@ -34,7 +35,7 @@ def test_the_last_object_counts(answer, score):
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "3", "A", "{}", '{"score": "2"}', '{"score": null}', '{"score": true}', '{"score": NaN}',
+    ["", "3", "A", "{}", '{"score": "2"}', '{"score": null}', '{"score": true}', '{"score": NaN}', '{"score": Infinity}',
      '{"score": 2} {"other": 1}', '{"score": +2}', '{"score": 2', "[2]", '{"a": {"score": 1}}'],
 )  # fmt: skip
 def test_anything_else_is_no_score(answer):

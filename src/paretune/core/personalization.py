@@ -45,7 +45,7 @@ class WinResult:
     Args:
         opponent: whose replies it met.
         rate: share of wins by the users' own utility, a tie counting half.
-        by_objective: the same by each reward alone, ``(M,)``.
+        by_objective: the same by each reward alone, ``(M,)``; ``None`` where it is not scored.
         interval_by: ``users``: bootstrap over users; ``wilson``: with one reply a user.
         n_users: users behind it.
         n_replies: replies behind it.
@@ -53,7 +53,7 @@ class WinResult:
 
     opponent: Opponent
     rate: Interval
-    by_objective: tuple[Interval, ...]
+    by_objective: tuple[Interval | None, ...]
     interval_by: Literal["users", "wilson"]
     n_users: int
     n_replies: int
@@ -141,5 +141,5 @@ def _interval(data: Mapping[str, Any] | None) -> Interval | None:
 
 
 def _win(data: Mapping[str, Any]) -> WinResult:
-    by_objective = tuple(Interval(**i) for i in data["by_objective"])
+    by_objective = tuple(_interval(i) for i in data["by_objective"])
     return WinResult(**{**data, "rate": Interval(**data["rate"]), "by_objective": by_objective})

@@ -30,7 +30,8 @@ class Steering:
             nearest trained one).
         candidates: replies drawn a prompt, of which the best by ``utility`` is given; 1 = plain
             sampling.
-        utility: how candidates are rated: ``linear`` weighted sum of z-scores, or ``chebyshev``.
+        utility: how candidates are rated, ``linear`` weighted sum of z-scores or ``chebyshev``, and
+            by which utility the trade-off orders the pairs of ``shots``.
         condition: for ``condition``: rewrites a prompt text.
         shots: for ``condition``: prompts that show pairs which the trade-off labels.
     """

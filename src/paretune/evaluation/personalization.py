@@ -137,15 +137,19 @@ def win_result(
     _, counts = np.unique(replies.user_of, return_counts=True)
     is_single = bool((counts == 1).all())
 
-    def interval(column: Floats) -> Interval:
+    def interval(column: Floats) -> Interval | None:
         known = column[~np.isnan(column)]
+        if not len(known):
+            return None
         if is_single:
             return wilson_interval(float(known.sum()), len(known))
         return user_interval(column, replies.user_of, seed)
 
+    share = interval(wins)
+    assert share is not None  # every utility is known
     return WinResult(
         opponent,
-        interval(wins),
+        share,
         tuple(interval(column) for column in by_objective.T),
         "wilson" if is_single else "users",
         len(counts),

@@ -45,6 +45,8 @@ class MGDA(Scalarizer):
     def __post_init__(self) -> None:
         require_number(self, "epsilon", above=0)
         require_number(self, "max_rounds", at_least=1)
+        if self.max_rounds != int(self.max_rounds):
+            raise ConfigError(f"MGDA: found max_rounds {self.max_rounds}, expected a whole number")
 
     def start(self, n_objectives: int) -> Tensor:
         """``(M,)`` even weights, until the first are combined."""

@@ -31,8 +31,8 @@ class HypervolumeGradient(Scalarizer):
 
     Source:
         Deist et al. 2021, see :func:`hypervolume_gradient`. Deviation: policies with the same
-        losses, as all have at the start, take the weights of their trade-offs; otherwise nothing
-        would ever tell them apart.
+        losses, as all have at the start, or so close that their volumes are lost in rounding,
+        take the weights of their trade-offs; otherwise nothing would ever tell them apart.
     """
 
     reference: float = 3.0
@@ -62,8 +62,9 @@ class HypervolumeGradient(Scalarizer):
         gaps = (mean_losses[:, None] - mean_losses[None]).abs().amax(-1)
         gaps.fill_diagonal_(torch.inf)
         is_copy = (gaps <= _SAME).any(1)
+        is_lost = is_copy | (weights.norm(dim=1) == 0)
         planned = tradeoffs / tradeoffs.norm(dim=1, keepdim=True)
-        return torch.where(is_copy[:, None], planned.to(weights), weights)
+        return torch.where(is_lost[:, None], planned.to(weights), weights)
 
 
 _SAME = 1e-6
@@ -83,7 +84,8 @@ def hypervolume_gradient(mean_losses: Tensor, reference: tuple[float, ...]) -> T
         reference: ``(M,)`` fixed, above all losses.
 
     Returns:
-        ``(K, M)`` weights >= 0, rows of Euclidean length 1, no gradient.
+        ``(K, M)`` weights >= 0, rows of Euclidean length 1, no gradient; a row of zeros where the
+        share of a policy in the volume is lost in rounding.
 
     Raises:
         ShapeError: if shapes do not agree.
@@ -118,5 +120,6 @@ def hypervolume_gradient(mean_losses: Tensor, reference: tuple[float, ...]) -> T
     for layer in range(layers.max() + 1):
         rows = layers == layer
         _, weights[rows] = contributions_and_facets(points[rows], -corner)
-    weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+    lengths = np.linalg.norm(weights, axis=1, keepdims=True)
+    weights /= np.where(lengths > 0, lengths, 1.0)
     return torch.from_numpy(weights[copy_of.reshape(-1)]).to(mean_losses)

@@ -58,11 +58,6 @@ class Mirror(Scalarizer):
                 f"Mirror: found eta * tau = {self.eta * self.tau:g}, expected it below 1"
             )
 
-    @property
-    def is_separable(self) -> bool:
-        """True over pairs: the tilt is constant within a step."""
-        return self.reduce == "example"
-
     def start(self, n_objectives: int) -> Tensor:
         """``(M,)`` no tilt."""
         return torch.zeros(n_objectives, dtype=torch.float64)
@@ -157,11 +152,6 @@ class RandomWeights(Scalarizer):
         if not isinstance(self.seed, int):
             raise ConfigError(f"RandomWeights: found seed {self.seed!r}, expected an integer")
         require_word(self, "reduce", REDUCE)
-
-    @property
-    def is_separable(self) -> bool:
-        """True over pairs: the draw is the same in all batches of a step."""
-        return self.reduce == "example"
 
     def start(self, n_objectives: int) -> Tensor:
         """``(1,)`` no step."""

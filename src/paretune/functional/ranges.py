@@ -54,3 +54,20 @@ def require_word(owner: object, field: str, words: Sequence[str]) -> None:
         raise ConfigError(
             f"{type(owner).__name__}: found {field} {value!r}{nearest(str(value), words)}"
         )
+
+
+def require_flag(owner: object, field: str) -> None:
+    """Refuse a field that is not true or false: any text would count as true.
+
+    Args:
+        owner: the dataclass.
+        field: name of the field.
+
+    Raises:
+        ConfigError: naming the class, the field and what was found.
+    """
+    value: Any = getattr(owner, field)
+    if not isinstance(value, bool):
+        raise ConfigError(
+            f"{type(owner).__name__}: found {field} {value!r}, expected true or false"
+        )

@@ -66,7 +66,10 @@ class Scalarizer(ABC):
 
     @property
     def is_separable(self) -> bool:
-        """Whether the loss is a mean over pairs: batches of a step need not know each other."""
+        """Whether the loss is a mean over pairs and nothing is learned from step to step.
+
+        Then the batches of a step need not know each other.
+        """
         return False
 
     @property

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from paretune.errors import ConfigError, InputError, ShapeError
-from paretune.functional.ranges import require_number, require_word
+from paretune.functional.ranges import require_flag, require_number, require_word
 from paretune.functional.scalarizer import Scalarized, Scalarizer, StepLosses, scalarized
 from paretune.functional.step_means import REDUCE, Reduce, fold_losses, fold_terms
 
@@ -87,6 +87,7 @@ class Chebyshev(Scalarizer):
         require_word(self, "scale", ("mean_one", "simplex"))
         require_word(self, "orientation", ("min", "max"))
         require_word(self, "reduce", REDUCE)
+        require_flag(self, "is_literal")
         if self.is_literal:
             if self.orientation != "max":
                 raise ConfigError(

@@ -295,7 +295,7 @@ def shots_for_weights(
             weights and refuses those that say nothing.
         n: shots, >= 0; fewer if the bank has fewer that tell.
         seed: of the choice. With the same seed every trade-off meets the bank in the same order.
-        query: the prompt that will be asked; pairs on it come last.
+        query: the prompt that will be asked; no pair on it is shown.
         utility: by which responses are compared.
         min_gap: pairs with a smaller utility gap tell nothing.
 
@@ -312,16 +312,16 @@ def shots_for_weights(
     user = User(f"weights-{tradeoff.slug}", tradeoff, utility)
     values = bank.rewards.values
     gaps = utility_gap(bank.labels, user, values[bank.first], values[bank.second])
-    usable = np.flatnonzero(is_usable(gaps, min_gap))
+    asked = next((i for i, prompt in enumerate(bank.prompts) if prompt == query), -1)
+    is_other = bank.prompt_of[bank.first] != asked
+    usable = np.flatnonzero(is_usable(gaps, min_gap) & is_other)
     if n and not len(usable):
         raise InputError(
             f"shots: found none of {bank.n_comparisons} comparisons with a utility gap of at least "
             f"{min_gap:g} at {tradeoff.slug}, expected one"
         )
-    prompts = bank.prompt_of[bank.first[usable]]
-    asked = next((i for i, prompt in enumerate(bank.prompts) if prompt == query), -1)
     keys: Keys = hash_keys(seed, _BANK, usable)
-    chosen = usable[np.lexsort((keys, prompts == asked))[:n]]
+    chosen = usable[np.argsort(keys, kind="stable")[:n]]
     pool = Examples(np.zeros(bank.n_comparisons, np.int64), np.arange(bank.n_comparisons))
     return shots_of(bank, (user,), pool, orient(gaps), chosen.tolist())
 

@@ -119,7 +119,9 @@ class FSPO(Method):
 
     def steer(self, tradeoff: TradeOff, trained: Sequence[TradeOff]) -> Steering:
         shots = self._prompts((self.served_shots, self.served_shots))
-        return Steering("condition", (_POLICY,), (1.0,), tradeoff, shots=shots)
+        return Steering(
+            "condition", (_POLICY,), (1.0,), tradeoff, utility=self.utility, shots=shots
+        )
 
     def _source(self, reference: str) -> Shown:
         weight = self.description_weight if self.description == "generate" else 0.0

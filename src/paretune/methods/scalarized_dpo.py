@@ -12,6 +12,7 @@ from paretune.core.job import Head, TrainingJob
 from paretune.core.method import Method, Needs
 from paretune.core.policy import Steering, nearest_tradeoff
 from paretune.core.tradeoff import TradeOff
+from paretune.errors import ConfigError
 from paretune.functional.build_scalarizer import ScalarizerName, build_scalarizer
 from paretune.functional.pairing import keep_every, keep_labelled
 from paretune.functional.scalarized_loss import ScalarizedLoss
@@ -79,7 +80,12 @@ class ScalarizedDPO(Method):
             not needs_group or self.backbone == "shared", "scalarized_dpo.backbone", self.backbone,
             "shared with scalarizer 'hv_gradient': policies spread together",
         )  # fmt: skip
-        self._loss(None)
+        scalarizer = self._loss(None).scalarizer
+        check(
+            not (scalarizer.needs_gradients and self.backbone == "shared"),
+            "scalarized_dpo.backbone", self.backbone,
+            f"own with scalarizer {self.scalarizer!r}: it compares the gradients of one policy",
+        )  # fmt: skip
 
     def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:
         if self.weights == "data":
@@ -88,6 +94,11 @@ class ScalarizedDPO(Method):
         jobs = [self._job(t) for t in dict.fromkeys(tradeoffs)]
         if self.backbone == "own":
             return jobs
+        if len(jobs) == 1 and jobs[0].step_loss.scalarizer.is_joint:
+            raise ConfigError(
+                "scalarized_dpo.scalarizer: found 'hv_gradient' with one trade-off, expected "
+                "several: it spreads policies"
+            )
         # One backbone takes one set of pairs: those that any of its policies learns from.
         rule = partial(keep_labelled, weights=TradeOff.even(n_objectives).weights)
         return [replace(job, rows=rule, group=_GROUP, head=Head()) for job in jobs]

@@ -75,6 +75,8 @@ class DataConfig(_Strict):
             raise ValueError(
                 f"found {given or 'nothing'}, expected one of path, files (data.<objective>), world"
             )
+        if self.judge is not None and self.graded_labels:
+            raise ValueError("found judge and graded_labels, expected one: both make the labels")
         return self
 
 

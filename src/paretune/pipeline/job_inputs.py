@@ -57,7 +57,8 @@ def _shown_data(
         model = load_base(place.base, is_frozen=True, quantize=config.quantize)
     else:
         model = load_policy(reference, place.base, quantize=config.quantize)
-    encoder = shot_encoder(here.encoder, source.prompts, positions_of(model))
+    names = here.job_data.data.rewards.objectives
+    encoder = shot_encoder(here.encoder, source.prompts, positions_of(model), names)
 
     def logps(encoded: Any) -> Any:
         rows = np.arange(len(encoded.responses))

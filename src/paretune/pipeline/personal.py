@@ -92,7 +92,9 @@ class UserTask:
         new = asking(data, source, "test", config.seed)
         with self.sealed.writing() as (folder, facts):
             policy = _load(self.policy, place)
-            encoder = shot_encoder(here.encoder, self.shots, positions_of(policy))
+            encoder = shot_encoder(
+                here.encoder, self.shots, positions_of(policy), bank.rewards.objectives
+            )
             conditions = pair_conditions(data, encoder, source, self.shots, config.seed)
             questions = reply_questions(new, here.test_prompts, self.shots, config.seed)
             forms = reply_forms(self.shots)
@@ -103,7 +105,7 @@ class UserTask:
                 progress(next(steps), total)
                 return value
 
-            room = description_tokens(encoder, bank, self.steering)
+            room = description_tokens(encoder, self.shots, bank.rewards.objectives)
             writer = _Writer(encoder, place, room)
             if self.shots.description == "generate":
                 conditions = {n: _described(policy, writer, c) for n, c in conditions.items()}

@@ -110,9 +110,10 @@ def draw(
         from paretune.pipeline.shown import description_tokens, shot_encoder, shown_prompts
 
         assert bank is not None
-        roomy = shot_encoder(encoder, steering.shots, positions_of(model))
+        names = bank.rewards.objectives
+        roomy = shot_encoder(encoder, steering.shots, positions_of(model), names)
         ids = shown_prompts(steering, prompts, bank, roomy, seed)
-        more = description_tokens(roomy, bank, steering)
+        more = description_tokens(roomy, steering.shots, names)
         decoding = replace(decoding, max_new_tokens=decoding.max_new_tokens + more)
     else:
         asked: Sequence[Prompt] = prompts

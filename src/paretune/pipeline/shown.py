@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from paretune.core.job import Shown
+from paretune.core.objective import Objectives
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData, Prompt
 from paretune.core.rewards import RewardMatrix
 from paretune.core.shots import Examples, FewShot
+from paretune.core.tradeoff import TradeOff
 from paretune.core.user import Part, User
 from paretune.engines.lm.encode import Encoder, Ragged
 from paretune.engines.lm.few_shot import Visits, encode_visits, visits_of
@@ -29,7 +31,7 @@ from paretune.functional.users import draw_users
 _HELD_OUT, _BANK = 51, 52
 
 _HELD_OUT_SHARE = 0.1
-"""Of users and of training prompts: both are new to the policy where it is validated."""
+"""Of users and of training prompts, for validation and once more for tests: both are new there."""
 
 _LEAST_USERS = 10
 
@@ -66,10 +68,14 @@ def in_unit_range(data: PreferenceData) -> PreferenceData:
     return data.with_rewards(RewardMatrix(data.rewards.objectives, unit))
 
 
-def is_held_out(data: PreferenceData, seed: int) -> npt.NDArray[np.bool_]:
-    """``(P,)`` comparisons on prompts that training never asks."""
+def comparisons_of(data: PreferenceData, part: Part, seed: int) -> npt.NDArray[np.int64]:
+    """Rows of the comparisons on prompts of a part; no prompt is in two of them."""
     draws = uniform(hash_keys(seed, _HELD_OUT, np.arange(data.n_prompts)))
-    return np.asarray((draws < _HELD_OUT_SHARE)[data.prompt_of[data.first]])
+    band = (draws / _HELD_OUT_SHARE).astype(np.int64)[data.prompt_of[data.first]]
+    bands: dict[Part, npt.NDArray[np.bool_]] = {
+        "test": band == 0, "validation": band == 1, "train": band > 1
+    }  # fmt: skip
+    return np.flatnonzero(bands[part])
 
 
 def asking(
@@ -88,8 +94,7 @@ def asking(
             are others, a tenth as many (of ``test`` at least 40, each asked 16 comparisons or
             more).
         seed: of the run.
-        comparisons: that are dealt; ``None``: those on training prompts for ``train``, the held
-            out ones for the others.
+        comparisons: that are dealt; ``None``: those on prompts of the part.
 
     Raises:
         InputError: if there are fewer comparisons than a user is asked.
@@ -101,8 +106,7 @@ def asking(
         n, len(data.rewards.objectives), seed, part, utility=source.utility, first=first
     )
     if comparisons is None:
-        held_out = is_held_out(data, seed)
-        comparisons = np.flatnonzero(~held_out if part == "train" else held_out)
+        comparisons = comparisons_of(data, part, seed)
     least = LEAST_TEST_PAIRS if part == "test" else 0
     hand = min(max(source.pairs_per_user, least), len(comparisons))
     if hand < 2:
@@ -122,27 +126,31 @@ def check_asking(data: PreferenceData, source: Shown, seed: int) -> None:
         InputError: if the data have too few comparisons for users of any part, or all that are held
             out are on one prompt, so that none could be shown beside another.
     """
-    held_out = data.prompt_of[data.first[is_held_out(data, seed)]]
     for part in get_args(Part):
         asking(data, source, part, seed)
-    if len(np.unique(held_out)) < 2:
-        raise InputError(
-            f"shots: found {len(held_out)} held out comparisons on one prompt, expected at least "
-            "two prompts: no pair is shown to a question on its own prompt; give more data"
-        )
+        rows = comparisons_of(data, part, seed)
+        if len(np.unique(data.prompt_of[data.first[rows]])) < 2:
+            raise InputError(
+                f"shots: found {len(rows)} comparisons for {part} users on one prompt, expected at "
+                "least two prompts: no pair is shown to a question on its own prompt; give more "
+                "data"
+            )
 
 
-def shot_encoder(encoder: Encoder, prompts: FewShot, longest: int | None) -> Encoder:
-    """An encoder with room for shots.
+def shot_encoder(
+    encoder: Encoder, prompts: FewShot, longest: int | None, objectives: Objectives
+) -> Encoder:
+    """An encoder with room for shots, and for the description where the policy writes one.
 
     Args:
         encoder: of the run.
         prompts: with their token budget.
         longest: positions of the model; ``None`` = no limit.
+        objectives: what descriptions speak of.
     """
-    budget = prompts.max_prompt_tokens
+    budget, room = prompts.max_prompt_tokens, description_tokens(encoder, prompts, objectives)
     if longest is not None:
-        budget = max(1, min(budget, longest - encoder.max_response_tokens))
+        budget = max(1, min(budget, longest - encoder.max_response_tokens - room))
     return encoder.with_limits(budget, encoder.max_response_tokens)
 
 
@@ -187,9 +195,12 @@ def shown_data(
             )
         )
         rows = replace(made.data, texts=texts)
-        responses, _ = encoder.encode_responses(texts)
+        names = made.data.rewards.objectives
+        longer = encoder.max_response_tokens + description_tokens(encoder, source.prompts, names)
+        roomy = encoder.with_limits(encoder.max_prompt_tokens, longer)
+        responses, n_cut = roomy.encode_responses(texts)
         encoded, _ = encode_visits(encoder, replace(made, prefixes=("",) * len(made)))
-        encoded = replace(encoded, responses=responses)
+        encoded = replace(encoded, responses=responses, cut_responses=n_cut)
         return JobData(rows, encoded, np.full(len(texts), np.nan), visits=source.epochs)
     encoded, n_described = encode_visits(encoder, made)
     held_out = visits(encoder, asking(unit, source, "validation", seed), source.prompts, seed)
@@ -234,7 +245,7 @@ def shown_prompts(
     """
     assert steering.shots is not None
     unit = in_unit_range(bank)
-    settings, user = steering.shots, User("asked", steering.tradeoff)
+    settings, user = steering.shots, User("asked", steering.tradeoff, steering.utility)
     keys = hash_keys(seed, _BANK, np.arange(len(prompts)))
     asked = [
         Asked(
@@ -242,7 +253,7 @@ def shown_prompts(
             prompt,
             shots_for_weights(
                 unit, steering.tradeoff, settings.n_shots[1], int(key >> np.uint64(33)), prompt,
-                min_gap=settings.min_gap,
+                steering.utility, min_gap=settings.min_gap,
             ),
         )
         for prompt, key in zip(prompts, keys, strict=True)
@@ -257,10 +268,15 @@ def shown_prompts(
     return fitted.ids
 
 
-def description_tokens(encoder: Encoder, bank: PreferenceData, steering: Steering) -> int:
-    """Room that a description needs before the answer; 0 where none is written."""
-    if steering.shots is None or steering.shots.description != "generate":
+def description_tokens(encoder: Encoder, prompts: FewShot, objectives: Objectives) -> int:
+    """Room that a description needs before the answer, twice the longest; 0 where none is written.
+
+    What a policy writes may be longer than what it learned from.
+    """
+    if prompts.description != "generate":
         return 0
-    words = words_of(User("asked", steering.tradeoff), bank.rewards.objectives)
-    ids, _ = encoder.encode_responses([description_prefix(words)])
-    return 2 * len(ids[0])
+    n = len(objectives)
+    tradeoffs = [TradeOff.even(n), *(TradeOff.only(i, n) for i in range(n))]
+    texts = [description_prefix(words_of(User("any", t), objectives)) for t in tradeoffs]
+    ids, _ = encoder.encode_responses(texts)
+    return 2 * int(ids.lengths.max())

@@ -25,7 +25,7 @@ from paretune.pipeline.shown import (
     LEAST_TEST_USERS,
     Asking,
     asking,
-    is_held_out,
+    comparisons_of,
 )
 
 Ints = npt.NDArray[np.int64]
@@ -109,7 +109,6 @@ def pair_conditions(
         InputError: if there are too few comparisons.
     """
     new, seen = (asking(data, source, part, seed) for part in ("test", "train"))
-    is_new = is_held_out(data, seed)
     queries = _sample(new.examples, seed)
     others = other_users(queries.user_of, len(new.users), seed)
 
@@ -126,7 +125,7 @@ def pair_conditions(
         if n != served:
             found[with_shots(n)] = ask(new, queries, replace(settings, n_shots=(n, n)))
     for name, (is_new_user, is_new_prompt) in CELLS.items():
-        rows = np.flatnonzero(is_new == is_new_prompt)
+        rows = comparisons_of(data, "test" if is_new_prompt else "train", seed)
         part = "test" if is_new_user else "train"
         cell = asking(data, source, part, seed, rows)
         found[name] = ask(new if is_new_user else seen, _sample(cell.examples, seed), form)

@@ -139,7 +139,7 @@ def win_table(results: Sequence[PersonalizationResult]) -> Table | None:
         (
             f"{one_line(result.name, NAME_WIDTH)} / {win.opponent}",
             estimate(win.rate),
-            *(number(interval.value) for interval in win.by_objective),
+            *(NOTHING if found is None else number(found.value) for found in win.by_objective),
         )
         for result in results
         for win in result.wins

@@ -178,7 +178,12 @@ class Endpoint:
 
     def _without_key(self, text: str) -> str:
         """One line of what the server said: it may have repeated the key."""
-        return _one_line(text.replace(self._key, "***") if self._key else text)
+        if self._key:
+            # As it is, and as JSON may write it.
+            written = json.dumps(self._key)[1:-1]
+            for form in (self._key, written, written.replace("/", "\\/")):
+                text = text.replace(form, "***")
+        return _one_line(text)
 
 
 def url_problem(base_url: str) -> str | None:

@@ -140,7 +140,7 @@ def read_score(answer: str) -> float | None:
     for last in _objects(answer):  # noqa: B007
         pass
     score = last.get("score") if last is not None else None
-    if isinstance(score, bool) or not isinstance(score, int | float) or score != score:
+    if isinstance(score, bool) or not isinstance(score, int | float):
         return None
     # Compared before it is divided: an integer may be larger than any float.
     return max(-LARGEST, min(LARGEST, score)) / LARGEST
@@ -148,7 +148,8 @@ def read_score(answer: str) -> float | None:
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Every outermost JSON object of a text, in order."""
-    decoder, start = json.JSONDecoder(), text.find("{")
+    # NaN and Infinity are no JSON, though Python reads them.
+    decoder, start = json.JSONDecoder(parse_constant=lambda name: None), text.find("{")
     while start >= 0:
         try:
             value, end = decoder.raw_decode(text, start)

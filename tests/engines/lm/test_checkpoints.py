@@ -69,11 +69,12 @@ def test_nothing_to_go_on_from(tmp_path: Path) -> None:
     [
         (KeyboardInterrupt, True, True),
         (KeyboardInterrupt, False, False),
-        (RunError, True, False),
+        (RunError, True, True),
+        (RunError, False, False),
         (None, True, False),
     ],
 )
-def test_they_are_kept_for_an_interrupted_job_only(
+def test_they_are_kept_until_the_job_is_done(
     tmp_path: Path, problem: type[BaseException] | None, is_saved: bool, stays: bool
 ) -> None:
     checkpoints = Checkpoints(tmp_path / "kept")

@@ -16,12 +16,15 @@ import pytest
 import torch
 
 from paretune.core.job import Head, PairOrder, TrainingJob
-from paretune.core.record import PreferenceData
+from paretune.core.record import Comparison, PreferenceData, Record, Response
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.encode import Ragged
+from paretune.engines.lm.heads import HeadedScorer
 from paretune.engines.lm.jobs import train_job, train_jobs
+from paretune.engines.lm.pair_accuracy import PairAccuracy
 from paretune.engines.lm.pairs import pair_batch, pair_rows
+from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import InputError
@@ -74,6 +77,9 @@ def train(lab: Any, one: TrainingJob, data: PreferenceData, folder: Path, **more
         RandomWeights(),
         MGDA(),
         UPGrad(),
+        Mirror(reduce="example"),
+        RandomWeights(reduce="example"),
+        Chebyshev(reduce="example"),
     ],
     ids=lambda s: type(s).__name__,
 )
@@ -164,11 +170,11 @@ def test_jobs_of_a_group_take_the_same_pairs(lab: Any, tmp_path: Path) -> None:
 
 
 def test_the_best_parameters_are_kept(lab: Any, tmp_path: Path) -> None:
-    # Validation pairs with their labels turned: the longer it trains, the worse it gets.
+    # Validation pairs the other way round: the longer it trains, the worse it gets.
     data = lab.preferences(24)
     model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
     inputs = lab.job_data(data, model)
-    turned = replace(inputs, data=replace(data, labels=-data.labels))
+    turned = replace(inputs, data=replace(data, first=data.second, second=data.first))
     told: list[tuple[int, float, torch.Tensor]] = []
 
     def watch(step: int, steps: int, numbers: Any) -> None:
@@ -312,3 +318,35 @@ def test_one_policy_alone_has_nothing_to_spread_from(lab: Any, tmp_path: Path) -
     inputs = lab.job_data(lab.preferences(12), model)
     with pytest.raises(InputError, match="found one policy, expected several that share"):
         train_scalarized([job(HypervolumeGradient())], inputs, model, 0, SETTINGS, tmp_path)
+
+
+@pytest.mark.parametrize("scalarizer", [Mirror(reduce="example"), RandomWeights(reduce="example")])
+def test_what_is_learned_over_pairs_is_learned(lab: Any, tmp_path: Path, scalarizer: Any) -> None:
+    data = lab.preferences(12)
+    found = train(lab, job(scalarizer), data, tmp_path / "found")
+    plain = train(lab, job(Linear()), data, tmp_path / "plain")
+    assert float((found - plain).abs().max()) > 1e-5
+
+
+def test_validation_takes_the_margin_of_the_loss(lab: Any, tmp_path: Path) -> None:
+    # One long chosen response against a short one: the two margins disagree in sign.
+    records = [
+        Record(f"w{5 + n}", (Response("w20 " * 9 + "w20"), Response("w21")), (pair,))
+        for n, pair in enumerate([Comparison(0, 1, {"good": 1.0, "short": 1.0})] * 4)
+    ]
+    data = PreferenceData.from_records(records, ("good", "short"))
+    model = lab.model("gpt2", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+    inputs = lab.job_data(data, model)
+    long = np.arange(len(data.texts)) % 2 == 0
+    # Log-ratios of -4 over eleven tokens against -1 over two.
+    reference = inputs.ref_logps + np.where(long, 4.0, 1.0)
+    found = {}
+    for is_normalized in (True, False):
+        loss = ScalarizedLoss(Linear(), None, is_length_normalized=is_normalized)
+        one = replace(job(Linear()), rows=keep_all, step_loss=loss)
+        weights = np.tile([0.5, 0.5], (4, 1))
+        held_out = replace(inputs, data=replace(data, weights=weights), ref_logps=reference)
+        policies = HeadedScorer(model, [None], inputs.encoded, np.array([[0, 1]]), lab.pad)
+        measure = PairAccuracy(one, held_out, Resumable(policies), lab.pad, SETTINGS)
+        found[is_normalized] = measure()
+    assert found == {True: 1.0, False: 0.0}

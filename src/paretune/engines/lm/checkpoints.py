@@ -53,16 +53,12 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep them while a job is interrupted, and only then.
+        """Keep them whatever ends the job early: a signal, a full disk, memory that ran out.
 
-        A job that failed would fail again from where it is; one that is interrupted before its
-        first checkpoint has nothing to keep.
+        A job that ends before its first checkpoint has nothing to keep.
         """
         try:
             yield
-        except Exception:
-            self.clear()
-            raise
         except BaseException:
             if self.newest() is None:
                 self.clear()

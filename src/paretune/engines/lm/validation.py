@@ -79,6 +79,8 @@ class BestCallback(TrainerCallback):
 
     def restore(self) -> None:
         """Give the model the parameters of the best measurement."""
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # the first process may still be writing
         file = self._validation.folder / _PARAMETERS
         kept = load(file.read_bytes())
         with torch.no_grad():
