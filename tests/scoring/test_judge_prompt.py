@@ -35,7 +35,8 @@ def test_the_last_object_counts(answer, score):
 
 @pytest.mark.parametrize(
     "answer",
-    ["", "3", "A", "{}", '{"score": "2"}', '{"score": null}', '{"score": true}', '{"score": NaN}', '{"score": Infinity}',
+    ["", "3", "A", "{}", '{"score": "2"}', '{"score": null}', '{"score": true}', '{"score": NaN}',
+     '{"score": Infinity}',
      '{"score": 2} {"other": 1}', '{"score": +2}', '{"score": 2', "[2]", '{"a": {"score": 1}}'],
 )  # fmt: skip
 def test_anything_else_is_no_score(answer):
