@@ -68,17 +68,22 @@ def aligns(world: World) -> Section:
 
 def verdict(world: World) -> str:
     """From what stays beyond chance, first in the mean over scenarios."""
-    better, lost = world.beyond_on_all(1), {m for m, _ in world.beyond_on_all(-1)}
-    clean = list(dict.fromkeys(m for m, _ in better if m not in lost))
-    if clean:
-        told = "; ".join(f"{m} (by {listed(short(y) for n, y in better if n == m)})" for m in clean)
-        return f"holds only if: the scalarizer is {told}"
-    if better:
-        return f"holds only if: {listed(named(('', *k)) for k in better)}, at a cost elsewhere"
+    gains: dict[str, list[str]] = {}
+    for method, measure in world.beyond_on_all(1):
+        size = signed(world.pooled[method, measure][0], 1).rstrip(" *")
+        gains.setdefault(method, []).append(f"{short(measure)} {size} points")
+    told = [f"{method} ({listed(sizes)}{_cost(world, method)})" for method, sizes in gains.items()]
+    if told:
+        return f"holds only if: the scalarizer is {'; '.join(told)}"
     places = world.beyond(1)
     if places:
         return f"holds only if: {listed(map(named, places))}; nothing in the mean over scenarios"
     return "does not hold: no scalarizer is better than the weighted sum beyond chance"
+
+
+def _cost(world: World, method: str) -> str:
+    costs = world.costs(method)
+    return f", less {listed(map(short, costs))}" if costs else ""
 
 
 def named(key: tuple[str, str, str]) -> str:

@@ -8,7 +8,18 @@ import numpy as np
 from fspo_aligns import named, short, up
 from fspo_budget import Budget
 from fspo_fonseca import dent_gains
-from fspo_numbers import MEAN_GAIN, WORST_GAIN, YARDSTICKS, Gap, gap, holm, listed, several, signed
+from fspo_numbers import (
+    MEAN_GAIN,
+    MOVED,
+    WORST_GAIN,
+    YARDSTICKS,
+    Gap,
+    gap,
+    holm,
+    listed,
+    several,
+    signed,
+)
 from fspo_scores import BASE, BROKEN, World, corner_gain, one_for_all
 from fspo_taste import LOWER_IS_BETTER, ONE_LABEL, against, column, scores
 from fspo_users import Found
@@ -62,16 +73,24 @@ def headline(world: World) -> str:
 
 
 def _moved(world: World, balanced: Sequence[str]) -> str:
-    """Whether balance is bought by smaller steps away from the reference."""
-    less = {m: world.over_all(m, MEAN_GAIN.name) for m in balanced}
-    bought = {m: g for m, g in less.items() if g.is_beyond_chance and g.mean < 0}
-    if not bought:
+    """What balance costs, and whether it is bought by staying near the reference."""
+
+    def smaller(name: str) -> dict[str, Gap]:
+        found = {m: world.over_all(m, name) for m in balanced}
+        return {m: g for m, g in found.items() if g.is_beyond_chance and g.mean < 0}
+
+    cost, moved = smaller(MEAN_GAIN.name), smaller(MOVED.name)
+    if not cost:
         return ""
-    told = ", ".join(f"{m} {signed(g, 1).rstrip(' *')} points" for m, g in bought.items())
-    return (
-        " Part of that balance is a policy that stays nearer to the reference: the mean gain over "
-        f"all objectives is smaller too ({told})."
-    )
+    told = ", ".join(f"{m} {signed(g, 1).rstrip(' *')}" for m, g in cost.items())
+    text = f" The price of balance is a smaller mean gain over the objectives ({told} points)"
+    if moved:
+        still = ", ".join(f"{m} {signed(g, 1).rstrip(' *')}" for m, g in moved.items())
+        text += (
+            f"; in part it is staying near the reference, for rewards change less in either "
+            f"direction ({still} points)"
+        )
+    return f"{text}."
 
 
 def _sized(world: World, keys: Sequence[tuple[str, str]]) -> str:
@@ -177,18 +196,25 @@ def which(world: World) -> str:
         sure = "beyond chance among all" if is_sure else "not beyond chance among all"
         rest = "" if best == BASE else f" ({lead:+.1f} points, {sure})"
         told.append(f"by {short(measure.name)} {best}{rest}")
-    lost = {k[-2] for k in (*world.beyond_on_all(-1), *world.beyond(-1))}
-    gaining = list(dict.fromkeys(m for m, _ in world.beyond_on_all(1) if m not in lost))
+    gaining = list(dict.fromkeys(m for m, _ in world.beyond_on_all(1)))
+    clean = [m for m in gaining if not world.costs(m)]
     advice = (
         "the weighted sum: nothing beats it once all comparisons are judged together, it is "
         "simple, and batches add up"
     )
-    if gaining:
-        advice = f"{listed(gaining)}: better in the mean and worse on no scenario"
-    elif world.beyond_on_all(1) or world.beyond(1):
-        advice = "the weighted sum first, and another after measuring: each that gains also loses"
-        if not {k[-2] for k in (*world.beyond_on_all(1), *world.beyond(1))} <= lost:
-            advice = "the weighted sum first, and another after measuring: gains are not general"
+    if clean:
+        sizes = _sized(world, [k for k in world.beyond_on_all(1) if k[0] in clean])
+        largest = max(world.pooled[k][0].mean for k in world.beyond_on_all(1) if k[0] in clean)
+        word = "better" if largest >= 2 else "a little better"
+        advice = f"{listed(clean)}, {word} in the mean ({sizes}) and worse by no yardstick"
+    if costly := [m for m in gaining if m not in clean]:
+        if not clean:
+            advice = "the weighted sum"
+        advice += f"; where balance counts most {listed(costly)}, at the price of " + listed(
+            dict.fromkeys(short(y) for m in costly for y in world.costs(m))
+        )
+    elif not clean and world.beyond(1):
+        advice = "the weighted sum first, and another after measuring: gains are not general"
     return (
         f"Which scalarizer when: best in the mean over scenarios {listed(told)}. From these "
         f"numbers we would take {advice}. {_dented(world)} A promise that no objective falls "
@@ -249,7 +275,8 @@ def of_users(found: Found) -> str:
     for name, each in found.items():
         own = np.array([100 * one.own.value for one in each])
         other = np.array([100 * one.other.value if one.other else np.nan for one in each])
-        told.append(f"{name} {signed(gap(own, other), 1).rstrip(' *')}")
+        size = signed(gap(own, other), 1).rstrip(" *")
+        told.append(f"{name} {size} ({several(len(each), 'seed')})")
     works = [n for n, each in found.items() if all(o.gap and o.gap.low > 0 for o in each)]
     verdict = f"above 0 over users with every seed for {listed(works)}" if works else (
         "with no scalarizer above 0 over users with every seed"
@@ -262,7 +289,7 @@ def of_users(found: Found) -> str:
 
 def limits(world: World, parameters: int) -> str:
     """What the answer is worth."""
-    widths = [g.half for g, _ in world.gaps.values()]
+    widths = np.array([g.half for g, _ in world.gaps.values()])
     broken = [
         f"{axis} on {s}"
         for s in world.scenarios
@@ -275,8 +302,9 @@ def limits(world: World, parameters: int) -> str:
     )  # fmt: skip
     text = (
         f"Limits: {size} on an embedded world of how-to requests (113 words) with exact programs "
-        f"as rewards, {run.n_prompts} evaluation prompts, {world.seeds} seeds: differences in one "
-        f"scenario under some {np.median(widths):.0f} points could not have been seen. "
+        f"as rewards, {run.n_prompts} evaluation prompts, {world.seeds} seeds: a difference in "
+        f"one scenario is known to ± {np.median(widths):.1f} points in the median and to ± "
+        f"{widths.max():.0f} at worst. "
         "One learning rate, one beta and two passes for all, tuned for none; labels say which is "
         "better, not by how much, so weak preferences do not occur. `E[min]` and the Chebyshev "
         "utility rate single replies, hypervolume their means."

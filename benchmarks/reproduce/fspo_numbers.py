@@ -41,7 +41,7 @@ class Gap:
 
     Args:
         mean: over seeds.
-        half: half of a 95 % t interval.
+        half: half of a 95 % t interval; NaN with fewer than two seeds.
         chance: two-sided p of the paired t test; 1 with fewer than two seeds.
     """
 
@@ -68,7 +68,7 @@ def gap(first: npt.ArrayLike, second: npt.ArrayLike) -> Gap:
     values = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     half, mean = half_width(values), float(values.mean())
     if values.size < 2:
-        return Gap(mean, 0.0, 1.0)
+        return Gap(mean, float("nan"), 1.0)
     error = float(stats.sem(values))
     if error == 0:
         return Gap(mean, half, 1.0 if mean == 0 else 0.0)
@@ -96,7 +96,7 @@ def pooled(strata: Sequence[npt.ArrayLike]) -> Gap:
     sets = [np.asarray(values, dtype=np.float64) for values in strata]
     mean = float(np.mean([values.mean() for values in sets]))
     if min(values.size for values in sets) < 2:
-        return Gap(mean, 0.0, 1.0)
+        return Gap(mean, float("nan"), 1.0)
     variances = np.array([values.var(ddof=1) / values.size for values in sets]) / len(sets) ** 2
     error = float(np.sqrt(variances.sum()))
     if error == 0:
@@ -198,6 +198,7 @@ CHEBYSHEV = Measure("Chebyshev, %", _chebyshev, 1)
 WORST_GAIN = Measure("worst gain, %", lambda r, m: 100 * gain_floor(r, middle(m)), 1)
 YARDSTICKS = (HYPERVOLUME, SMALLEST, CHEBYSHEV, WORST_GAIN)
 """What scalarizers are judged by: percent of what can be reached, the last of a reward's range."""
+MOVED = Measure("moved, %", lambda r, m: 100 * float(np.abs(gains(r, middle(m))).mean()), 1)
 MEAN_GAIN = Measure("mean gain, %", lambda r, m: 100 * float(gains(r, middle(m)).mean()), 1)
 CONTROL = Measure("control", lambda _, m: float(control(m).mean()), 2)
 WORST_CONTROL = Measure("worst", lambda _, m: float(control(m).min()), 2)
@@ -247,7 +248,11 @@ def signed(value: Gap, digits: int, is_kept: bool = False) -> str:
     Example:
         >>> signed(Gap(1.25, 0.5, 0.01), 1), signed(Gap(-0.04, 0.5, 0.9), 1)
         ('+1.2 ± 0.5 *', '-0.0 ± 0.5')
+        >>> signed(gap([1.0], [0.0]), 1)
+        '+1.0'
     """
+    if np.isnan(value.half):
+        return f"{value.mean:+.{digits}f}"
     mark = " **" if is_kept else " *" if value.is_beyond_chance else ""
     return f"{value.mean:+.{digits}f} ± {value.half:.{digits}f}{mark}"
 

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 from fspo_numbers import (
     ALL,
+    MOVED,
     YARDSTICKS,
     Floats,
     Gap,
@@ -63,7 +64,7 @@ class World:
             (scenario, method, measure.name): each(found, method, measure.number)
             for scenario, found in self.runs.items()
             for method in self.methods
-            for measure in ALL
+            for measure in (*ALL, MOVED)
         }
 
     @cached_property
@@ -101,6 +102,15 @@ class World:
         """Method and yardstick that do so in the mean over scenarios."""
         return [k for k, (g, is_kept) in self.pooled.items() if is_kept and sign * g.mean > 0]
 
+    def costs(self, method: str) -> list[str]:
+        """Measures in which a method loses to the weighted sum, one by one in the mean.
+
+        Gains are claimed strictly, among all; a cost counts as soon as chance alone is unlikely.
+        """
+        alone = [y for (m, y), (g, _) in self.pooled.items() if m == method and _is_loss(g)]
+        kept = [y for _, m, y in self.beyond(-1) if m == method]
+        return list(dict.fromkeys([*alone, *kept]))
+
     def axes(self, scenario: str) -> tuple[str, ...]:
         """Objectives of a scenario."""
         return self.runs[scenario][0].result.objectives
@@ -116,6 +126,10 @@ class World:
                 shares.append(corner.collapse.malformed or 0.0)
             found[axis] = np.array(shares)
         return found
+
+
+def _is_loss(found: Gap) -> bool:
+    return found.is_beyond_chance and found.mean < 0
 
 
 def is_broken(point: PointResult) -> bool:
