@@ -307,7 +307,9 @@ def limits(world: World, parameters: int) -> str:
         f"{widths.max():.0f} at worst. "
         "One learning rate, one beta and two passes for all, tuned for none; labels say which is "
         "better, not by how much, so weak preferences do not occur. `E[min]` and the Chebyshev "
-        "utility rate single replies, hypervolume their means."
+        "utility rate single replies, hypervolume their means. The worst gain became a yardstick "
+        "after the first runs of scenario C had been seen, and so did the measure of how near a "
+        "policy stays to the reference: what rests on these two alone is exploratory."
     )
     if broken:
         text += (
