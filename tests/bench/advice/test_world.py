@@ -121,7 +121,9 @@ def test_data_are_the_same_bytes_on_every_machine(records):
     world = Advice()
     assert digest(list(world.train_prompts)) == "ee14255c996d12e3"
     assert digest(world.corpus(2000)) == "1c8ff8afc30604dc"
-    assert digest([asdict(record) for record in records[:300]]) == "6ebbccfb6ff4f60d"
+    rows = [asdict(record) for record in records[:300]]
+    assert all(c.pop("weights") == {} for row in rows for c in row["comparisons"])
+    assert digest(rows) == "6ebbccfb6ff4f60d"
 
 
 def test_a_data_set_survives_its_files(tmp_path):
