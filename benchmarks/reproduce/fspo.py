@@ -47,7 +47,11 @@ def main() -> None:
         print(f"world: read after {time.process_time() - start:.0f} s", file=sys.stderr)
     found = sections(budget, world, users)
     short = answer(budget, world, users, n_parameters(options.runs))
-    command = f"OMP_NUM_THREADS=1 python {' '.join(sys.argv)}"
+    # Without --runs: where the runs lie is the machine's, and the default makes the same ones.
+    words = [f"--seeds {options.seeds}", f"--out {options.out}" if options.out else ""]
+    command = " ".join(
+        ["OMP_NUM_THREADS=1 python benchmarks/reproduce/fspo.py", *filter(None, words)]
+    )
     made = f"Made by `{command}` on {date.today().isoformat()}. {machine_note('cpu')}"
     text = page(found, short, budget, made)
     print(text, end="")

@@ -60,9 +60,7 @@ class DataConfig(_Strict):
     world: Literal["handy", "advice"] | None = Field(None, description="an embedded language world")
     scenario: Literal["A", "B", "C", "D"] = Field("A", description="of the world handy")
     pairs: int = Field(2000, ge=1, description="comparisons drawn from the world")
-    graded_labels: bool = Field(
-        False, description="where both responses are scored, labels tell by how much"
-    )
+    graded_labels: bool = Field(False, description="labels from scores tell by how much")
     pairs_per_prompt: int | None = Field(
         None, ge=1, description="comparisons made from scores, of each prompt; default all"
     )
