@@ -22,7 +22,7 @@ from fspo_numbers import (
 )
 from fspo_scores import BASE, BROKEN, World, corner_gain, one_for_all
 from fspo_taste import LOWER_IS_BETTER, ONE_LABEL, against, column, scores
-from fspo_users import Found
+from fspo_users import Found, is_above
 
 QUESTION = """\
 > Can scalarization improve the alignment of language models with many-sided preferences by \
@@ -271,16 +271,16 @@ def of_users(found: Found) -> str:
             "Few-shot users of language models, the title of the report, were not run when this "
             "page was made."
         )
-    told = []
+    told, works = [], []
     for name, each in found.items():
         own = np.array([100 * one.own.value for one in each])
         other = np.array([100 * one.other.value if one.other else np.nan for one in each])
-        size = signed(gap(own, other), 1).rstrip(" *")
+        less = gap(own, other)
+        size = signed(less, 1).rstrip(" *")
+        if is_above(less):
+            works.append(name)
         told.append(f"{name} {size} ({several(len(each), 'seed')})")
-    works = [n for n, each in found.items() if all(o.gap and o.gap.low > 0 for o in each)]
-    verdict = f"above 0 over users with every seed for {listed(works)}" if works else (
-        "with no scalarizer above 0 over users with every seed"
-    )  # fmt: skip
+    verdict = f"above 0 for {listed(works)}" if works else "with no scalarizer above 0"
     return (
         "Few-shot users of language models: own less somebody else's pairs, points of accuracy: "
         f"{', '.join(told)}; {verdict}."
