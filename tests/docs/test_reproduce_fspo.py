@@ -361,8 +361,13 @@ def personal(gap: float, seed: int = 0) -> PersonalizationResult:
 
 
 class TestUsers:
-    def found(self, **gaps: float) -> dict[str, Sequence[PersonalizationResult]]:
-        return {name: [personal(gap, seed) for seed in range(3)] for name, gap in gaps.items()}
+    def found(self, **gaps: float | None) -> dict[str, Sequence[PersonalizationResult]]:
+        """Three seeds each; ``None``: gaps that seeds disagree about."""
+        apart = (-0.04, 0.05, 0.01)
+        return {
+            name: [personal(apart[seed] if gap is None else gap, seed) for seed in range(3)]
+            for name, gap in gaps.items()
+        }
 
     def test_no_runs_no_section(self, made: Any, tmp_path: Path) -> None:
         assert made.users.sections({}) == []
@@ -373,15 +378,17 @@ class TestUsers:
         ("gaps", "verdict"),
         [
             ({"linear": 0.1, "stch": 0.1}, "holds"),
-            ({"linear": 0.1, "stch": 0.01}, "holds only if: the scalarizer is linear"),
-            ({"linear": 0.01}, "does not hold: what own pairs are worth"),
+            ({"linear": 0.1, "stch": None}, "holds only if: the scalarizer is linear"),
+            ({"linear": None}, "does not hold: what own pairs are worth"),
         ],
     )
-    def test_the_gap_decides(self, made: Any, gaps: dict[str, float], verdict: str) -> None:
+    def test_the_gap_decides(self, made: Any, gaps: dict[str, float | None], verdict: str) -> None:
         section = made.users.section(self.found(**gaps))
         assert section.verdict == verdict or section.verdict.startswith(f"{verdict} ")
         assert "| linear | 3 |" in section.body_markdown
         assert ("Accuracy with own shots less" in section.body_markdown) == (len(gaps) > 1)
+        answer = made.answer.of_users(self.found(**gaps))
+        assert ("with no scalarizer above 0" in answer) == verdict.startswith("does not")
 
     def test_configurations_differ_by_scalarizer_and_seed(self, made: Any) -> None:
         one, two = made.users.users_config("linear", 0), made.users.users_config("stch", 1)
