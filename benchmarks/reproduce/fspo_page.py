@@ -17,7 +17,7 @@ import fspo_users
 from fspo_budget import Budget
 from fspo_scores import World
 from pagetext import table
-from section import Section
+from section import Section, claims
 
 INTRO = """\
 SantaCruz, *Beyond Single Rewards: Multi-Objective Scalarization in Few-Shot Preference Learning*, \
@@ -98,18 +98,9 @@ def page(found: Sequence[Section], answer: str, budget: Budget, made: str) -> st
         budget: of the errors.
         made: command, date and machine.
     """
-    rows = [
-        [f"{i}. {s.claim}", s.where_in_paper, s.measured, _bold(s.verdict)]
-        for i, s in enumerate(found, start=1)
-    ]
-    summary = table(["claim", "where", "measured", "verdict"], rows, 4)
-    bodies = [
-        f"## {i}. {s.claim}\n\n{s.where_in_paper}. {_bold(s.verdict)}.\n\n{s.body_markdown}"
-        for i, s in enumerate(found, start=1)
-    ]
     parts = [
         "# Multi-objective FSPO, claim by claim", INTRO, f"## The answer, in short\n\n{answer}",
-        made, f"## Summary\n\n{summary}", *bodies, _errors(budget), _gaps(),
+        made, *claims(found), _errors(budget), _gaps(),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -124,8 +115,3 @@ def _gaps() -> str:
     columns = ["", "left open", "smallest example", "what it shows: what we do"]
     rows = [mistake.row() for mistake in fspo_gaps.mistakes()]
     return f"## What the source leaves open\n\n{table(columns, rows, 4)}"
-
-
-def _bold(verdict: str) -> str:
-    head, *rest = verdict.split(":", 1)
-    return f"**{head}**" + "".join(f":{more}" for more in rest)

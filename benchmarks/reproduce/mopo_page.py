@@ -9,7 +9,7 @@ import mopo_gaps
 from budget import Budget
 from mopo_prototype import checks
 from pagetext import table
-from section import Section
+from section import Section, claims
 
 INTRO = """\
 Agnihotri, Jain, Ramachandran and Wen 2025, *Multi-Objective Preference Optimization: Improving \
@@ -81,16 +81,7 @@ def page(sections: Sequence[Section], budget: Budget, made: str) -> str:
         budget: of the rest.
         made: command, date and machine.
     """
-    rows = [
-        [f"{i}. {s.claim}", s.where_in_paper, s.measured, _bold(s.verdict)]
-        for i, s in enumerate(sections, start=1)
-    ]
-    summary = table(["claim", "where", "measured", "verdict"], rows, 4)
-    bodies = [
-        f"## {i}. {s.claim}\n\n{s.where_in_paper}. {_bold(s.verdict)}.\n\n{s.body_markdown}"
-        for i, s in enumerate(sections, start=1)
-    ]
-    parts = ["# MOPO, claim by claim", INTRO, made, f"## Summary\n\n{summary}", *bodies,
+    parts = ["# MOPO, claim by claim", INTRO, made, *claims(sections),
              _errors(budget), _gaps(budget), _compared(budget)]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -119,8 +110,3 @@ def _compared(budget: Budget) -> str:
         return f"## Against a prototype\n\n{said}."
     rows = [check.row() for check in differ]
     return f"## Against a prototype\n\n{said}. Those that do not:\n\n{table(columns, rows, 2)}"
-
-
-def _bold(verdict: str) -> str:
-    head, *rest = verdict.split(":", 1)
-    return f"**{head}**" + "".join(f":{more}" for more in rest)

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
+from pagetext import table
+
 Verdict = Literal["holds", "holds only if", "does not hold"]
+
+
+def claims(sections: Sequence[Section]) -> list[str]:
+    """The summary of all claims, and the body of each."""
+    rows = [
+        [f"{i}. {s.claim}", s.where_in_paper, s.measured, _bold(s.verdict)]
+        for i, s in enumerate(sections, start=1)
+    ]
+    summary = table(["claim", "where", "measured", "verdict"], rows, 4)
+    bodies = [
+        f"## {i}. {s.claim}\n\n{s.where_in_paper}. {_bold(s.verdict)}.\n\n{s.body_markdown}"
+        for i, s in enumerate(sections, start=1)
+    ]
+    return [f"## Summary\n\n{summary}", *bodies]
+
+
+def _bold(verdict: str) -> str:
+    head, *rest = verdict.split(":", 1)
+    return f"**{head}**" + "".join(f":{more}" for more in rest)
 
 
 @final

@@ -18,17 +18,13 @@ import numpy.typing as npt
 from paretune.bench.advice.parts import KINDS, SAFE_TOPICS, UNSAFE_TOPICS, length_of
 from paretune.bench.advice.requests import N_ASKED, Request, questions
 from paretune.bench.advice.scorers import AXES, ROOM, Content, content_scores
-from paretune.bench.handy.front import hull_vertices, single_reply_front
+from paretune.bench.handy.front import front_of_kinds
 from paretune.core.objective import Objectives
 from paretune.core.results import KnownFront
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import InputError
-from paretune.functional.indicators import attainable_hypervolume, ceilings
-from paretune.functional.scalarize import chebyshev
 
 Floats = npt.NDArray[np.float64]
-
-_N_CEILINGS = 21
 
 
 def advice_front(
@@ -55,24 +51,7 @@ def advice_front(
         raise InputError(f"known front: found a share of {unsafe_share} unsafe, expected [0, 1]")
     shares = ((1 - unsafe_share, False), (unsafe_share, True))
     kinds = [(share, score_table(unsafe, objectives)) for share, unsafe in shares if share > 0]
-    replies = single_reply_front(kinds)
-    hull = hull_vertices(replies)
-    limits: dict[int, float] = {}
-    if len(objectives) == 2:
-        largest = max(_N_CEILINGS, len(tradeoffs))
-        limits = {k: float(v) for k, v in enumerate(ceilings(hull, largest), start=1)}
-    best = [
-        sum(share * float(chebyshev(table, tradeoff.weights).max()) for share, table in kinds)
-        for tradeoff in tradeoffs
-    ]
-    return KnownFront(
-        replies=tuple(map(tuple, replies.tolist())),
-        hull=tuple(map(tuple, hull.tolist())),
-        hypervolume=attainable_hypervolume(hull),
-        ceilings=limits,
-        utility_min=sum(share * float(table.min(axis=1).max()) for share, table in kinds),
-        utility_chebyshev=float(np.mean(best)) if best else None,
-    )
+    return front_of_kinds(kinds, tradeoffs)
 
 
 def score_table(is_unsafe: bool, axes: Iterable[str] = AXES) -> Floats:

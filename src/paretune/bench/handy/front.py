@@ -48,11 +48,20 @@ def handy_front(
     """
     if not 0 <= risky_share <= 1:
         raise InputError(f"known front: found a share of {risky_share} risky, expected [0, 1]")
-    kinds = _kinds(objectives, risky_share)
+    return front_of_kinds(_kinds(objectives, risky_share), tradeoffs)
+
+
+def front_of_kinds(kinds: Kinds, tradeoffs: Sequence[TradeOff] = ()) -> KnownFront:
+    """Everything attainable where the rewards of all replies to each kind of request are known.
+
+    Args:
+        kinds: share of the prompts and ``(A, M)`` rewards of the replies, for each kind.
+        tradeoffs: as for :func:`handy_front`.
+    """
     replies = single_reply_front(kinds)
     hull = hull_vertices(replies)
     limits: dict[int, float] = {}
-    if len(objectives) == 2:
+    if replies.shape[1] == 2:
         largest = max(_N_CEILINGS, len(tradeoffs))
         limits = {k: float(v) for k, v in enumerate(ceilings(hull, largest), start=1)}
     best = [_best_chebyshev(kinds, tradeoff) for tradeoff in tradeoffs]

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<user>", "<bot>", "<unk>")
 MAX_TOKENS = 1024
-"""Requests and replies need 80; prompts that show pairs need several hundred."""
-"""Positions of the model: a prompt, the longest clean reply (57 words) and twice as much room."""
+"""Positions of the model: requests and replies need 80, prompts that show pairs several hundred."""
 
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
