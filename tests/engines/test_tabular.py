@@ -242,7 +242,7 @@ class TestReplies:
 
 
 class TestCondition:
-    def ask(self, prompt: str, rewards: np.ndarray | None = None) -> str:
+    def ask(self, prompt: str, *told: object) -> str:
         return {"p": "q", "q": "p"}[prompt]
 
     def test_trains_and_answers_through_the_prompt(self) -> None:
@@ -258,7 +258,7 @@ class TestCondition:
 
     def test_must_lead_to_a_context(self) -> None:
         with pytest.raises(InputError, match="conditioned prompt 'elsewhere', expected a context"):
-            engine().train([sft(condition=lambda prompt, rewards: "elsewhere")])
+            engine().train([sft(condition=lambda prompt, given, normalizer: "elsewhere")])
 
     def test_the_last_turn_of_a_conversation(self) -> None:
         turns = (Message("user", "hi"), Message("user", "p"))

@@ -10,6 +10,8 @@ several policies on one backbone      jobs with the same ``group``, each with it
 one objective, the others floored     ``kind="constrained"`` with a ``goal``
 losses of a whole step combined       ``step_loss`` in place of ``loss``
 prompts that show a user's pairs      ``source=Shown(...)``
+margins of the other objectives       ``margins=Margins(...)``
+responses weighed by their rewards    ``kind="rewarded"`` with a ``step_loss`` of all policies
 rounds on replies of earlier jobs     ``source=Replies(...)``, ``start=<earlier job>``
 ====================================  ==================================================
 """
@@ -25,6 +27,7 @@ import numpy.typing as npt
 
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.record import PreferenceData
+from paretune.core.rewards import Normalizer
 from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
 from paretune.core.user import Utility
@@ -71,8 +74,31 @@ class PairOrder:
     flipped: npt.NDArray[np.bool_]
 
 
-RowRule = Callable[[Pool], npt.NDArray[np.int64]]
+@final
+@dataclass(frozen=True)
+class ConditionedRows:
+    """Rows of a conditioned policy, where a row may come several times with different prompts.
+
+    Args:
+        index: ``(Q,)`` int64 rows of the pool, in training order.
+        given: ``(Q, D)`` float64 what the condition tells each row's prompt.
+    """
+
+    index: npt.NDArray[np.int64]
+    given: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+RowRule = Callable[[Pool], "npt.NDArray[np.int64] | ConditionedRows"]
 """Which responses an SFT job trains on: pool in, rows out (in training order)."""
+
+Condition = Callable[[str, npt.NDArray[np.float64], Normalizer], str]
+"""Rewrites a prompt for a conditioned policy.
+
+Called with the text of the prompt, what it is told ``(D,)`` and the statistics of the training
+rewards. What a prompt is told are the rewards of the row, unless the row rule says otherwise."""
 
 PairRule = Callable[[npt.NDArray[np.float64], npt.NDArray[np.uint64]], PairOrder]
 """Which comparisons a pairwise job trains on and which side is chosen.
@@ -99,6 +125,8 @@ class Replies:
         temperature: sampling temperature, > 0.
         top_p: nucleus mass in (0, 1].
         with_offline: also hand the run's own records to the row rule.
+        condition: rewrites the prompt of each reply for a conditioned policy: (prompt text, random
+            64-bit key of the reply, statistics of the training rewards) to prompt text.
     """
 
     of: tuple[str, ...]
@@ -107,6 +135,25 @@ class Replies:
     temperature: float = 1.0
     top_p: float = 1.0
     with_offline: bool = False
+    condition: Callable[[str, np.uint64, Normalizer], str] | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Margins:
+    """What a pairwise loss is told of all objectives, besides the labels of a pair.
+
+    Args:
+        experts: ids of the jobs whose implicit rewards are the margins, one an objective; empty =
+            differences of the records' rewards.
+        betas: strength of the KL penalty of each expert, > 0: its implicit reward is that many
+            times its log-ratio.
+        is_calibrated: bring the margins to Bradley-Terry units (label log-odds) by the labels.
+    """
+
+    experts: tuple[str, ...] = ()
+    betas: tuple[float, ...] = ()
+    is_calibrated: bool = True
 
 
 @final
@@ -140,11 +187,12 @@ class Head:
 
     Args:
         kind: ``lm_head``: an output layer of its own; ``adapter``: a low-rank update of the
-            shared one.
+            shared one; ``state``: a low-rank network on the last hidden states, with everything
+            that the policies share frozen.
         rank: of the update, >= 1; not read with ``lm_head``.
     """
 
-    kind: Literal["lm_head", "adapter"] = "lm_head"
+    kind: Literal["lm_head", "adapter", "state"] = "lm_head"
     rank: int = 16
 
 
@@ -156,7 +204,9 @@ class TrainingJob:
     Args:
         id: unique in the plan, a valid file name.
         kind: ``sft`` maximizes the likelihood of chosen rows; ``pairwise`` minimizes ``loss`` on
-            preference pairs; ``constrained`` pursues ``goal``.
+            preference pairs; ``constrained`` pursues ``goal``; ``rewarded`` minimizes ``step_loss``
+            on responses and their rewards, for all policies of a group at once; ``online`` pursues
+            the rewards of its own replies.
         tradeoff: the trade-off the job is for (a corner for an expert, the center for a policy
             that serves all).
         rows: which data the job trains on: a :data:`RowRule` for ``sft``, a :data:`PairRule` for
@@ -164,7 +214,8 @@ class TrainingJob:
         loss: for ``pairwise``: function of a ``PairBatch`` that returns one loss a pair, usually
             a ``functools.partial`` of one in ``functional/losses.py``; ``None`` otherwise.
         step_loss: for ``pairwise``, in place of ``loss``: a ``ScalarizedLoss``, which combines the
-            losses of all pairs of a step at once.
+            losses of all pairs of a step at once; for ``rewarded``: a loss of all policies.
+        margins: for ``pairwise``: what the loss is told of all objectives.
         goal: for ``constrained``: what is maximized, and under which floors.
         source: where the rows come from.
         start: id of the job whose parameters are the start; :data:`BASE` for the reference.
@@ -173,23 +224,23 @@ class TrainingJob:
         group: jobs with the same group are trained together on one backbone, and differ in kind
             of goal and in head only.
         head: of a job in a group.
-        condition: rewrites a prompt for a conditioned policy: (prompt text, rewards of the row)
-            to prompt text.
+        condition: rewrites the prompts of an ``sft`` job.
     """
 
     id: str
-    kind: Literal["sft", "pairwise", "constrained"]
+    kind: Literal["sft", "pairwise", "constrained", "rewarded", "online"]
     tradeoff: TradeOff
     rows: RowRule | PairRule | None = None
     loss: Callable[[Any], Any] | None = None
     step_loss: Any = None
+    margins: Margins | None = None
     goal: ConstrainedGoal | None = None
     source: Offline | Replies | Shown = Offline()
     start: str = BASE
     settings: Mapping[str, float | int | str] = field(default_factory=dict)
     group: str | None = None
     head: Head | None = None
-    condition: Callable[[str, npt.NDArray[np.float64]], str] | None = None
+    condition: Condition | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -197,6 +248,8 @@ class TrainingJob:
         jobs = list(self.source.of) if isinstance(self.source, Replies) else []
         if isinstance(self.source, Shown) and self.source.reference != BASE:
             jobs.append(self.source.reference)
+        if self.margins is not None:
+            jobs += self.margins.experts
         if self.start != BASE:
             jobs.append(self.start)
         return tuple(dict.fromkeys(jobs))

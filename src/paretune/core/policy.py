@@ -9,6 +9,8 @@ from typing import Literal, final
 import numpy as np
 import numpy.typing as npt
 
+from paretune.core.constrained import Divergence
+from paretune.core.rewards import Normalizer
 from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
@@ -32,8 +34,13 @@ class Steering:
             sampling.
         utility: how candidates are rated, ``linear`` weighted sum of z-scores or ``chebyshev``, and
             by which utility the trade-off orders the pairs of ``shots``.
-        condition: for ``condition``: rewrites a prompt text.
+        condition: for ``condition``: rewrites a prompt: (text, statistics of the training rewards)
+            to text.
         shots: for ``condition``: prompts that show pairs which the trade-off labels.
+        divergence: for ``mix``: the one that every policy is optimal for, against ``base``.
+        alpha: parameter of ``alpha``, in (0, 1).
+        is_normalized: for ``mix``: solve for the normalizer; False drops it, an approximation but
+            for the reverse KL.
     """
 
     kind: SteeringKind
@@ -42,8 +49,11 @@ class Steering:
     tradeoff: TradeOff
     candidates: int = 1
     utility: Literal["linear", "chebyshev"] = "linear"
-    condition: Callable[[str], str] | None = None
+    condition: Callable[[str, Normalizer], str] | None = None
     shots: FewShot | None = None
+    divergence: Divergence = "reverse_kl"
+    alpha: float = 0.5
+    is_normalized: bool = True
 
     def __post_init__(self) -> None:
         if len(self.policies) != len(self.weights) or not self.policies:

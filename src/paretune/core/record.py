@@ -39,6 +39,18 @@ def prompt_json(prompt: Prompt) -> str | list[dict[str, str]]:
     return [{"role": m.role, "content": m.content} for m in prompt]
 
 
+def prompt_text(prompt: Prompt) -> str:
+    """What a condition rewrites: a text, or the last turn of a conversation."""
+    return prompt if isinstance(prompt, str) else prompt[-1].content
+
+
+def with_prompt_text(prompt: Prompt, text: str) -> Prompt:
+    """The prompt with another :func:`prompt_text`."""
+    if isinstance(prompt, str):
+        return text
+    return (*prompt[:-1], Message(prompt[-1].role, text))
+
+
 def prompt_key(prompt: Prompt) -> str:
     """Sixteen hex digits that identify a prompt, the same on every machine."""
     text = json.dumps(prompt_json(prompt), ensure_ascii=False)

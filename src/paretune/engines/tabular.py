@@ -19,6 +19,7 @@ from torch import Tensor
 from paretune.core.description import identity
 from paretune.core.job import (
     BASE,
+    ConditionedRows,
     PairOrder,
     Pool,
     Replies,
@@ -28,7 +29,7 @@ from paretune.core.job import (
     order_jobs,
 )
 from paretune.core.policy import Steering
-from paretune.core.record import PreferenceData, Prompt
+from paretune.core.record import PreferenceData, prompt_text
 from paretune.core.rewards import Normalizer, RewardMatrix
 from paretune.engines.constrained_table import constrained_policy, fit_policies
 from paretune.engines.goal_cells import goal_cells
@@ -36,6 +37,7 @@ from paretune.engines.minimize import minimize
 from paretune.engines.table_pairs import TablePairs, fit_scalarized
 from paretune.engines.table_policy import Table, TanhNetwork, best_of_n_logps, nucleus
 from paretune.errors import InputError, ShapeError
+from paretune.functional.divergences import combine
 from paretune.functional.mixing import average_parameters, mix_logps
 from paretune.functional.pairing import (
     comparison_keys,
@@ -133,17 +135,24 @@ class TabularEngine:
             states = [{"parameters": p} for p in parameters]
             logps = self.model.logps(average_parameters(states, steering.weights)["parameters"])
         elif steering.kind == "mix":
-            logps = mix_logps(torch.stack([*map(self.model.logps, parameters)]), steering.weights)
+            logps = self._mixed(steering, torch.stack([*map(self.model.logps, parameters)]))
         else:
             logps = self.model.logps(parameters[0])
         rows = asked
         if steering.condition is not None:
-            prompts = [_text(self.data.prompts[s]) for s in asked]
-            rows = [self._context(steering.condition(p)) for p in prompts]
+            prompts = [prompt_text(self.data.prompts[s]) for s in asked]
+            rows = [self._context(steering.condition(p, self._normalizer)) for p in prompts]
         logps = logps[rows]
         if steering.candidates == 1:
             return logps
         return best_of_n_logps(logps, self._utility(steering)[asked], steering.candidates)
+
+    def _mixed(self, steering: Steering, logps: Tensor) -> Tensor:
+        """``(S, A)`` the mixture of policies ``(K, S, A)``."""
+        if steering.divergence == "reverse_kl":
+            return mix_logps(logps, steering.weights)
+        ref, exact = self.model.ref_logps, steering.is_normalized
+        return combine(ref, logps, steering.weights, steering.divergence, steering.alpha, exact)
 
     def _train(self, jobs: Sequence[TrainingJob], trained: Mapping[str, Tensor]) -> list[Tensor]:
         """Parameters of one job, or of all jobs of a group."""
@@ -190,15 +199,18 @@ class TabularEngine:
     ) -> Callable[[Tensor], Tensor]:
         text_of = data.prompt_of * self.model.ref_logps.shape[1] + action_of
         rule: Any = job.rows
-        rows = rule(Pool(data.rewards.values, data.prompt_of, text_of))
+        found = rule(Pool(data.rewards.values, data.prompt_of, text_of))
+        rows = found.index if isinstance(found, ConditionedRows) else found
         if len(rows) == 0:
             raise InputError(f"job {job.id!r}: its row rule chose none of {len(text_of)} rows")
         contexts = data.prompt_of[rows]
         if job.condition is not None:
-            scores = data.rewards.values[rows]
-            prompts = [_text(data.prompts[s]) for s in contexts]
-            pairs = zip(prompts, scores, strict=True)
-            contexts = np.array([self._context(job.condition(p, r)) for p, r in pairs])
+            is_told = isinstance(found, ConditionedRows)
+            given = found.given if is_told else data.rewards.values[rows]
+            prompts = [prompt_text(data.prompts[s]) for s in contexts]
+            normalizer = self._normalizer
+            told = [job.condition(p, g, normalizer) for p, g in zip(prompts, given, strict=True)]
+            contexts = np.array([self._context(text) for text in told])
         # Rows of a table repeat, so their counts are all that matters.
         share = torch.zeros_like(self.model.ref_logps)
         share.index_put_(
@@ -278,16 +290,20 @@ class TabularEngine:
         return asked // n_prompts, np.concatenate(actions), asked
 
     def _context(self, text: str) -> int:
-        texts = [_text(p) for p in self.data.prompts]
+        texts = [prompt_text(p) for p in self.data.prompts]
         if text not in texts:
             raise InputError(f"table: found the conditioned prompt {text!r}, expected a context")
         return texts.index(text)
+
+    @property
+    def _normalizer(self) -> Normalizer:
+        return Normalizer.fit(self.data.rewards)
 
     def _utility(self, steering: Steering) -> Tensor:
         """``(S, A)`` how candidates are rated, with the statistics of the run's records."""
         if self.rewards is None:
             raise InputError("table: best of n found no rewards of the cells")
-        normalizer = Normalizer.fit(self.data.rewards)
+        normalizer = self._normalizer
         rewards, weights = self.rewards.numpy(), steering.tradeoff.weights
         if steering.utility == "linear":
             return torch.as_tensor(linear(normalizer.standardize(rewards), weights))
@@ -312,8 +328,3 @@ def _joined(data: PreferenceData, more: PreferenceData) -> PreferenceData:
         labels=np.concatenate([data.labels, more.labels]),
         multiplicity=np.concatenate(counts),
     )
-
-
-def _text(prompt: Prompt) -> str:
-    """What a condition rewrites: a text, or the last turn of a conversation."""
-    return prompt if isinstance(prompt, str) else prompt[-1].content

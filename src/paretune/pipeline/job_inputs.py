@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from paretune.core.job import Replies, Shown, TrainingJob
-from paretune.core.record import PreferenceData, Prompt, Record, Response
+from paretune.core.record import (
+    PreferenceData,
+    Prompt,
+    Record,
+    Response,
+    prompt_text,
+    with_prompt_text,
+)
 from paretune.core.rewards import RewardMatrix
 from paretune.errors import InputError
 from paretune.functional.collapse import collapse_cause
+from paretune.functional.draws import hash_keys
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.replies import REPLIES, positions_of, read_replies
 
@@ -20,9 +29,12 @@ if TYPE_CHECKING:
     from paretune.engines.lm.job_data import JobData
     from paretune.pipeline.tasks import Context, Place
 
+_TOLD = 13
+"""Names the draws of what conditioned policies are told in a round."""
+
 
 def job_inputs(
-    place: Place, here: Context, method: str, job: TrainingJob, reference: Path | None
+    place: Place, here: Context, method: str, job: TrainingJob, needed: Mapping[str, Path]
 ) -> JobData:
     """The rows of a job.
 
@@ -31,8 +43,7 @@ def job_inputs(
         here: what the worker keeps of it.
         method: name of the method.
         job: one of its jobs.
-        reference: folder of the policy that is the reference of a few-shot job; ``None`` for the
-            base.
+        needed: folder of every policy that the job needs.
 
     Raises:
         InputError: if nothing is left to train on.
@@ -40,7 +51,7 @@ def job_inputs(
     if isinstance(job.source, Replies):
         return _reply_data(place, here, method, job.source)
     if isinstance(job.source, Shown):
-        return _shown_data(place, here, job, job.source, reference)
+        return _shown_data(place, here, job, job.source, needed.get(job.source.reference))
     inputs: JobData = here.job_data
     return inputs
 
@@ -82,6 +93,19 @@ def round_prompts(data: PreferenceData, source: Replies, seed: int) -> list[Prom
     n = min(source.prompts, data.n_prompts)
     chosen = np.sort(rng.choice(data.n_prompts, size=n, replace=False))
     return [data.prompts[int(i)] for i in chosen]
+
+
+def conditioned_prompts(
+    place: Place, here: Context, prompts: Sequence[Prompt], source: Replies
+) -> list[Prompt]:
+    """The prompts of a round as a conditioned policy is asked them, once a reply."""
+    assert source.condition is not None
+    keys = hash_keys(place.config.seed, _TOLD, np.arange(len(prompts) * source.per_prompt))
+    asked = [prompt for prompt in prompts for _ in range(source.per_prompt)]
+    return [
+        with_prompt_text(prompt, source.condition(prompt_text(prompt), key, here.normalizer))
+        for prompt, key in zip(asked, keys, strict=True)
+    ]
 
 
 def _reply_data(place: Place, here: Context, method: str, source: Replies) -> JobData:

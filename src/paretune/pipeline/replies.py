@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from paretune.core.job import BASE
 from paretune.core.policy import Steering
-from paretune.core.record import PreferenceData, Prompt
+from paretune.core.record import PreferenceData, Prompt, prompt_text, with_prompt_text
 from paretune.core.rewards import Normalizer
 from paretune.engines.lm.encode import Encoder
 from paretune.errors import ConfigError
@@ -86,6 +86,7 @@ def draw(
     progress: Progress | None = None,
     bank: PreferenceData | None = None,
     seed: int = 0,
+    normalizer: Normalizer | None = None,
 ) -> Drawn:
     """Replies to prompts, the best of several candidates where the steering asks for it.
 
@@ -101,6 +102,7 @@ def draw(
         progress: called with (replies so far, all).
         bank: training records that prompts show pairs of, where the steering asks for it.
         seed: of the choice of pairs.
+        normalizer: statistics of the training rewards, for a steering that conditions prompts.
     """
     from paretune.engines.lm.forward import fast_dtype
     from paretune.engines.lm.generate import generate
@@ -118,7 +120,10 @@ def draw(
     else:
         asked: Sequence[Prompt] = prompts
         if steering.condition is not None:
-            asked = [steering.condition(encoder.prompt_text(p)) for p in prompts]
+            assert normalizer is not None
+            asked = [
+                with_prompt_text(p, steering.condition(prompt_text(p), normalizer)) for p in prompts
+            ]
         ids, _ = encoder.encode_prompts(asked)
     replies = generate(
         model, ids, int(encoder.tokenizer.eos_token_id), encoder.pad_id, decoding,

@@ -97,7 +97,7 @@ def _plan_method(
     tasks: list[Task] = []
     for together in group_jobs([job for wave in order_jobs(jobs) for job in wave]):
         first = together[0]
-        needs = [f"{method.name}/{n}" for n in first.needs if n != BASE]
+        needs = [f"{method.name}/{sealed[n].path.name}" for n in first.needs if n != BASE]
         if isinstance(first.source, Replies):
             source = first.source
             rounds = _round_tasks(config, run, method.name, source, above, sealed, folders, tasks)
@@ -111,10 +111,15 @@ def _plan_method(
         }
         made = Sealed(run.policy(method.name, first.group or first.id), inputs)
         weight = _train_weight(first, settings, n_rows)
-        start = None if first.start == BASE else folders[first.start]
-        reference = folders.get(first.source.reference) if isinstance(first.source, Shown) else None
+        needed = {n: folders[n] for n in first.needs if n != BASE and n in folders}
         task = TrainTask(
-            method.name, tuple(together), start, reference, settings, made, tuple(needs), weight
+            method.name,
+            tuple(together),
+            needed,
+            settings,
+            made,
+            tuple(dict.fromkeys(needs)),
+            weight,
         )
         sealed |= dict.fromkeys(task.folders, made)
         folders |= task.folders

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, final
 from paretune.core.job import Replies, TrainingJob
 from paretune.core.policy import Steering
 from paretune.core.record import Prompt
+from paretune.core.rewards import Normalizer
 from paretune.engines.lm.settings import TrainSettings
 from paretune.pipeline.comparisons import Materials, read_materials
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
-from paretune.pipeline.job_inputs import job_inputs, round_prompts
+from paretune.pipeline.job_inputs import conditioned_prompts, job_inputs, round_prompts
 from paretune.pipeline.records import read_test_prompts
 from paretune.pipeline.replies import (
     REPLIES,
@@ -88,9 +89,7 @@ class TrainTask:
     Args:
         method: name of the method in the results.
         jobs: one, or all of a group.
-        start: folder of the policy it goes on from; ``None`` for the base.
-        reference: folder of the policy that is the reference of a few-shot job; ``None`` for the
-            base.
+        needed: folder of every policy that the jobs need: their start, reference or experts.
         settings: of the run, for this method.
         sealed: the folder: the policy itself, or of a group one folder a policy.
         needs: tasks that must be done before.
@@ -99,8 +98,7 @@ class TrainTask:
 
     method: str
     jobs: tuple[TrainingJob, ...]
-    start: Path | None
-    reference: Path | None
+    needed: Mapping[str, Path]
     settings: TrainSettings
     sealed: Sealed
     needs: tuple[str, ...]
@@ -129,6 +127,7 @@ class TrainTask:
 
     def perform(self, place: Place, progress: Progress) -> None:
         """Train and save the policies, going on from where a killed run stopped."""
+        from paretune.engines.lm.conditioned import conditioned
         from paretune.engines.lm.jobs import train_jobs
         from paretune.engines.lm.models import load_tokenizer
 
@@ -137,8 +136,12 @@ class TrainTask:
         checkpoints = self._checkpoints
         kept = contextlib.nullcontext() if checkpoints is None else checkpoints.kept()
         with kept, self.sealed.writing() as (folder, facts):
-            model = _start_model(place, self.start, settings)
-            inputs = job_inputs(place, here, self.method, job, self.reference)
+            model = _start_model(place, self.needed.get(job.start), settings)
+            inputs = job_inputs(place, here, self.method, job, self.needed)
+            jobs: Sequence[TrainingJob] = self.jobs
+            if job.condition is not None:
+                job, inputs = conditioned(job, inputs, here.encoder, here.normalizer)
+                jobs = [job]
             losses: list[float] = []
 
             def watch(step: int, steps: int, numbers: Any) -> None:
@@ -148,7 +151,7 @@ class TrainTask:
                 progress(step, steps)
 
             save, cost = train_jobs(
-                self.jobs, inputs, model, here.encoder.pad_id, settings, folder, watch, checkpoints
+                jobs, inputs, model, here.encoder.pad_id, settings, folder, watch, checkpoints
             )
             staged = [folder / path.relative_to(self.sealed.path) for path in self.folders.values()]
             save(load_tokenizer(place.base), staged)
@@ -196,10 +199,13 @@ class RoundTask:
                 place.base,
                 place.config.quantize,
             )
-            drawn = draw(
-                model, here.encoder, prompts, steering, decoding, source.per_prompt,
-                progress=progress,
-            )  # fmt: skip
+            asked, draws = prompts, source.per_prompt
+            if source.condition is not None:
+                # Every reply is told something of its own.
+                asked, draws = conditioned_prompts(place, here, prompts, source), 1
+            drawn = draw(model, here.encoder, asked, steering, decoding, draws, progress=progress)
+            if len(asked) > len(prompts):
+                drawn = replace(drawn, prompt_of=drawn.prompt_of // source.per_prompt)
             rewards = score_drawn(drawn, prompts, here.scorers("rewards"))
             write_replies(folder / REPLIES, drawn, rewards, place.config.objectives)
             facts.update(seconds=round(drawn.seconds, 3), tokens=drawn.n_tokens)
@@ -237,13 +243,13 @@ class ReplyTask:
         def rate(prompt_of: Any, texts: list[str]) -> Any:
             asked = [prompts[int(n)] for n in prompt_of]
             rewards = score_responses(asked, texts, here.scorers("rewards"))
-            return candidate_utility(steering, read_normalizer(config, place.run), rewards)
+            return candidate_utility(steering, here.normalizer, rewards)
 
         with self.sealed.writing() as (folder, facts):
             model = load_steered(steering, self.policies, place.base, config.quantize)
             drawn = draw(
                 model, here.encoder, prompts, steering, decoding, config.evaluate.draws, rate,
-                progress, here.job_data.data, config.seed,
+                progress, here.job_data.data, config.seed, here.normalizer,
             )  # fmt: skip
             rewards = score_drawn(drawn, prompts, here.scorers("judges"))
             world = world_of(config)
@@ -275,6 +281,11 @@ class Context:
     def encoder(self) -> Any:
         """The run's encoder."""
         return self._materials.encoder
+
+    @functools.cached_property
+    def normalizer(self) -> Normalizer:
+        """Statistics of the training rewards."""
+        return read_normalizer(self._place.config, self._place.run)
 
     @functools.cached_property
     def test_prompts(self) -> list[Prompt]:

@@ -13,7 +13,7 @@ def tokenizer():
 
 def test_every_text_of_the_world_is_encoded_without_unknown_words(tokenizer):
     world = Handy()
-    assert len(tokenizer) == 113
+    assert len(tokenizer) == 210
     texts = [text for row in world.corpus(300) for text in row]
     assert tokenizer.unk_token_id not in {i for ids in tokenizer(texts).input_ids for i in ids}
     assert tokenizer("zebra").input_ids == [tokenizer.unk_token_id]
@@ -53,15 +53,15 @@ def test_saving_and_loading_change_nothing(tokenizer, tmp_path, monkeypatch):
     assert loaded.padding_side == "left"
 
 
-def test_the_base_model_has_232512_parameters_and_generates(tokenizer):
+def test_the_base_model_has_241824_parameters_and_generates(tokenizer):
     import torch
     from transformers import LlamaForCausalLM
 
     torch.manual_seed(0)
     model = LlamaForCausalLM(Handy().base_config())
-    # 113 * 96 embeddings (tied) + 2 * (4 * 96^2 attention + 3 * 96 * 256 FFN + 2 * 96) + 96
-    expected = 113 * 96 + 2 * (4 * 96**2 + 3 * 96 * 256 + 2 * 96) + 96
-    assert sum(p.numel() for p in model.parameters()) == expected == 232_512
+    # 210 * 96 embeddings (tied) + 2 * (4 * 96^2 attention + 3 * 96 * 256 FFN + 2 * 96) + 96
+    expected = 210 * 96 + 2 * (4 * 96**2 + 3 * 96 * 256 + 2 * 96) + 96
+    assert sum(p.numel() for p in model.parameters()) == expected == 241_824
     ids = tokenizer.apply_chat_template(
         CHAT[:1], add_generation_prompt=True, return_tensors="pt", return_dict=True
     )

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<user>", "<bot>", "<unk>")
+CONDITIONS = (
+    *(f"<rm{i}_score>" for i in range(1, 5)),
+    *(f"<w{i}>" for i in range(1, 5)),
+    *(f"{tenths / 10:.1f}" for tenths in range(-44, 45)),
+)
+"""Words of prompts that tell a policy rewards or weights, which no reply says."""
 MAX_TOKENS = 1024
 """Positions of the model: requests and replies need 80, prompts that show pairs several hundred."""
 
@@ -24,7 +30,7 @@ _CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer with 113 tokens and a chat template.
+    """A word-level tokenizer with 210 tokens and a chat template.
 
     A conversation reads ``<user> prompt <bot> reply <eos>``; there is no ``<bos>`` in it.
     """
@@ -33,7 +39,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    ids = {token: i for i, token in enumerate((*SPECIALS, *vocabulary()))}
+    ids = {token: i for i, token in enumerate((*SPECIALS, *vocabulary(), *CONDITIONS))}
     core = Tokenizer(WordLevel(ids, unk_token="<unk>"))
     core.pre_tokenizer = WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
@@ -53,11 +59,11 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_config() -> LlamaConfig:
-    """The shape of the base model: a Llama with 232,512 parameters."""
+    """The shape of the base model: a Llama with 241,824 parameters."""
     from transformers import LlamaConfig
 
     return LlamaConfig(
-        vocab_size=len(SPECIALS) + len(vocabulary()),
+        vocab_size=len(SPECIALS) + len(vocabulary()) + len(CONDITIONS),
         hidden_size=96,
         intermediate_size=256,
         num_hidden_layers=2,

@@ -256,13 +256,13 @@ class Handy:
         return np.asarray(np.exp(logps) @ self.enumerate_rewards(prompt))
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """A word-level tokenizer with 113 tokens and the chat template of the world."""
+        """A word-level tokenizer with 210 tokens and the chat template of the world."""
         from paretune.bench.handy.tokenizer import build_tokenizer
 
         return build_tokenizer()
 
     def base_config(self) -> LlamaConfig:
-        """The shape of the base model: a Llama with 232,512 parameters."""
+        """The shape of the base model: a Llama with 241,824 parameters."""
         from paretune.bench.handy.tokenizer import build_config
 
         return build_config()
