@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paretune.core.constrained import ConstrainedGoal
+from paretune.core.online import OnlineGoal
 from paretune.core.record import PreferenceData
 from paretune.core.rewards import Normalizer
 from paretune.core.shots import FewShot
@@ -217,6 +218,7 @@ class TrainingJob:
             losses of all pairs of a step at once; for ``rewarded``: a loss of all policies.
         margins: for ``pairwise``: what the loss is told of all objectives.
         goal: for ``constrained``: what is maximized, and under which floors.
+        online: for ``online``: which rewards of its own replies are maximized, and how.
         source: where the rows come from.
         start: id of the job whose parameters are the start; :data:`BASE` for the reference.
         settings: hyper-parameters of the training that this job fixes (``steps``,
@@ -235,6 +237,7 @@ class TrainingJob:
     step_loss: Any = None
     margins: Margins | None = None
     goal: ConstrainedGoal | None = None
+    online: OnlineGoal | None = None
     source: Offline | Replies | Shown = Offline()
     start: str = BASE
     settings: Mapping[str, float | int | str] = field(default_factory=dict)
