@@ -12,6 +12,7 @@ losses of a whole step combined       ``step_loss`` in place of ``loss``
 prompts that show a user's pairs      ``source=Shown(...)``
 margins of the other objectives       ``margins=Margins(...)``
 responses weighed by their rewards    ``kind="rewarded"`` with a ``step_loss`` of all policies
+one policy, trade-off in its adapter  ``adapter=TradeOffAdapter(...)``, pairs of every objective
 rounds on replies of earlier jobs     ``source=Replies(...)``, ``start=<earlier job>``
 ====================================  ==================================================
 """
@@ -25,6 +26,7 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 
+from paretune.core.adapter import TradeOffAdapter
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.online import OnlineGoal
 from paretune.core.record import PreferenceData
@@ -227,6 +229,8 @@ class TrainingJob:
             of goal and in head only.
         head: of a job in a group.
         condition: rewrites the prompts of an ``sft`` job.
+        adapter: for ``pairwise``: what is trained, whatever else the run trains; each batch draws
+            a trade-off, sets it and weighs the objectives of ``step_loss`` by it.
     """
 
     id: str
@@ -244,6 +248,7 @@ class TrainingJob:
     group: str | None = None
     head: Head | None = None
     condition: Condition | None = None
+    adapter: TradeOffAdapter | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:
