@@ -38,7 +38,9 @@ def test_a_hole_is_named() -> None:
 
 def test_statistics_of_the_scored_cells() -> None:
     fit = Normalizer.fit(matrix((1, 5), (3, 5), (math.nan, 5)))
-    assert fit == Normalizer((2.0, 5.0), (1.0, 1.0), (1.0, 5.0), (3.0, 5.0), 2)
+    # Two rewards: the quantiles lie a thousandth of the way from the ends.
+    tails = (1.002, 5.0), (2.998, 5.0)
+    assert fit == Normalizer((2.0, 5.0), (1.0, 1.0), (1.0, 5.0), (3.0, 5.0), 2, *tails)
     np.testing.assert_allclose(fit.standardize(np.array([[4.0, 5.5]])), [[2.0, 0.5]])
     with pytest.raises(NotScoredError, match="objective 'b'"):
         Normalizer.fit(matrix((1, math.nan)))
@@ -49,3 +51,18 @@ def test_normalizer_round_trip_in_another_order() -> None:
     text = json.dumps(fit.to_json(AXES))
     assert Normalizer.from_json(json.loads(text), AXES) == fit
     assert Normalizer.from_json(json.loads(text), Objectives.of("b", "a")).mean == (6.25, 2.0)
+
+
+def test_bulk_leaves_out_a_thousandth_on_each_side() -> None:
+    # 0 to 1000: mean 500, and the quantiles are 1 and 999.
+    fit = Normalizer.fit(RewardMatrix(Objectives.of("a"), np.arange(1001.0)[:, None]))
+    low, high = fit.bulk
+    np.testing.assert_allclose([low[0], high[0]], np.array([-499, 499]) / fit.std[0])
+
+
+def test_files_without_quantiles_still_load() -> None:
+    row = {"mean": 1.0, "std": 2.0, "low": -3.0, "high": 5.0}
+    old = Normalizer.from_json({"n": 4, "objectives": {"a": row, "b": row}}, AXES)
+    assert old == Normalizer((1.0, 1.0), (2.0, 2.0), (-3.0, -3.0), (5.0, 5.0), 4)
+    np.testing.assert_allclose(old.bulk, [[-2, -2], [2, 2]])
+    assert "lower" not in old.to_json(AXES)["objectives"]["a"]

@@ -49,18 +49,22 @@ class Pool:
         rewards: ``(N, M)`` float64, NaN where not scored.
         prompt_of: ``(N,)`` int64 prompt of each response.
         text_of: ``(N,)`` int64; two rows with the same number hold the same text.
+        rounds: ``(N,)`` int64 where each response is from: 0 = the run's records, i = the i-th
+            job that replied; ``None`` = the records.
     """
 
     rewards: npt.NDArray[np.float64]
     prompt_of: npt.NDArray[np.int64]
     text_of: npt.NDArray[np.int64]
+    rounds: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, data: PreferenceData) -> Pool:
         """The pool of a data set: its responses in their order."""
         numbers: dict[str, int] = {}
         text_of = [numbers.setdefault(text, len(numbers)) for text in data.texts]
-        return cls(data.rewards.values, data.prompt_of, np.asarray(text_of, dtype=np.int64))
+        texts = np.asarray(text_of, dtype=np.int64)
+        return cls(data.rewards.values, data.prompt_of, texts, data.rounds)
 
 
 @final

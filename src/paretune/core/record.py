@@ -130,6 +130,8 @@ class PreferenceData:
         counts: ``(N,)`` int64 how often each response was given, >= 1; ``None`` = once.
         weights: ``(P, M)`` trade-off of the user who is behind each comparison, rows on the
             simplex, NaN = nobody's; ``None`` = nobody's for all of them.
+        rounds: ``(N,)`` int64 where each response is from: 0 = the run's records, i = the i-th
+            job that replied; ``None`` = the records.
 
     Raises:
         ShapeError: if the columns do not fit together.
@@ -145,6 +147,7 @@ class PreferenceData:
     multiplicity: npt.NDArray[np.float64] | None = None
     counts: npt.NDArray[np.int64] | None = None
     weights: npt.NDArray[np.float64] | None = None
+    rounds: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         n, p, m = len(self.texts), len(self.first), len(self.rewards.objectives)
@@ -160,6 +163,8 @@ class PreferenceData:
             expected["counts"] = (self.counts.shape, (n,))
         if self.weights is not None:
             expected["weights"] = (self.weights.shape, (p, m))
+        if self.rounds is not None:
+            expected["rounds"] = (self.rounds.shape, (n,))
         for name, (found, wanted) in expected.items():
             if found != wanted:
                 raise ShapeError(f"{name}: found shape {found}, expected {wanted}")
@@ -197,6 +202,7 @@ class PreferenceData:
         return PreferenceData(
             self.prompts, self.texts, self.prompt_of, rewards,
             self.first, self.second, labels, self.multiplicity, self.counts, self.weights,
+            self.rounds,
         )  # fmt: skip
 
     @classmethod

@@ -11,6 +11,9 @@ import numpy.typing as npt
 from paretune.core.objective import Objectives
 from paretune.errors import NotScoredError, ShapeError
 
+_TAILS = (0.001, 0.999)
+_COLUMNS, _QUANTILES = ("mean", "std", "low", "high"), ("lower", "upper")
+
 
 @final
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Normalizer:
         low: ``(M,)`` smallest training reward.
         high: ``(M,)`` largest training reward.
         n: number of scored responses behind the statistics.
+        lower: ``(M,)`` 0.1 % quantile of the training rewards; empty in files that lack it.
+        upper: ``(M,)`` 99.9 % quantile; empty in files that lack it.
     """
 
     mean: tuple[float, ...]
@@ -83,6 +88,8 @@ class Normalizer:
     low: tuple[float, ...]
     high: tuple[float, ...]
     n: int
+    lower: tuple[float, ...] = ()
+    upper: tuple[float, ...] = ()
 
     @classmethod
     def fit(cls, rewards: RewardMatrix) -> Normalizer:
@@ -102,6 +109,7 @@ class Normalizer:
             tuple(float(v) for v in np.nanmin(values, axis=0)),
             tuple(float(v) for v in np.nanmax(values, axis=0)),
             int((~np.isnan(values)).all(axis=1).sum()),
+            *(tuple(float(v) for v in np.nanquantile(values, q, axis=0)) for q in _TAILS),
         )
 
     def standardize(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -109,15 +117,24 @@ class Normalizer:
         z: npt.NDArray[np.float64] = (values - np.asarray(self.mean)) / np.asarray(self.std)
         return z
 
+    @property
+    def bulk(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """``(M,)`` z-scores between which all training rewards lie but a thousandth on each side.
+
+        The extremes where the statistics hold no quantiles.
+        """
+        lower, upper = self.lower or self.low, self.upper or self.high
+        return self.standardize(np.asarray(lower)), self.standardize(np.asarray(upper))
+
     def to_json(self, objectives: Objectives) -> dict[str, Any]:
         """Plain JSON values, one entry an objective."""
+        columns = {name: getattr(self, name) for name in (*_COLUMNS, *_QUANTILES)}
+        known = {name: column for name, column in columns.items() if column}
         return {
             "n": self.n,
             "objectives": {
-                name: {"mean": m, "std": s, "low": lo, "high": hi}
-                for name, m, s, lo, hi in zip(
-                    objectives, self.mean, self.std, self.low, self.high, strict=True
-                )
+                objective: {name: column[i] for name, column in known.items()}
+                for i, objective in enumerate(objectives)
             },
         }
 
@@ -125,7 +142,9 @@ class Normalizer:
     def from_json(cls, data: dict[str, Any], objectives: Objectives) -> Normalizer:
         """Inverse of :meth:`to_json`, columns in the order of ``objectives``."""
         rows = [data["objectives"][name] for name in objectives]
-        mean, std, low, high = (
-            tuple(float(row[key]) for row in rows) for key in ("mean", "std", "low", "high")
+        mean, std, low, high = (tuple(float(row[key]) for row in rows) for key in _COLUMNS)
+        lower, upper = (
+            tuple(float(row[key]) for row in rows) if all(key in row for row in rows) else ()
+            for key in _QUANTILES
         )
-        return cls(mean, std, low, high, int(data["n"]))
+        return cls(mean, std, low, high, int(data["n"]), lower, upper)

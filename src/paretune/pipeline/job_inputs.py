@@ -116,7 +116,8 @@ def _reply_data(place: Place, here: Context, method: str, source: Replies) -> Jo
     objectives = place.config.objectives
     prompts = round_prompts(data, source, place.config.seed)
     found: dict[tuple[int, str], Response] = {}
-    for job_id in source.of:
+    first_round: dict[tuple[int, str], int] = {}
+    for round_number, job_id in enumerate(source.of, 1):
         rows = read_replies(round_folder(place.run, method, job_id, source) / REPLIES, objectives)
         for number, text, values in zip(
             rows["prompt_of"], rows["texts"], rows["rewards"], strict=True
@@ -129,6 +130,7 @@ def _reply_data(place: Place, here: Context, method: str, source: Replies) -> Jo
             )
             count = found[key].count + 1 if key in found else 1
             found[key] = Response(text, scores, count)
+            first_round.setdefault(key, round_number)
     records = [Record(prompts[number], (reply,)) for (number, _), reply in found.items()]
     if source.with_offline:
         counts = np.ones(len(data.texts), dtype=int) if data.counts is None else data.counts
@@ -139,6 +141,12 @@ def _reply_data(place: Place, here: Context, method: str, source: Replies) -> Jo
     if not records:
         raise InputError(f"{method}: every reply of {source.of} is empty or collapsed")
     rows_data = PreferenceData.from_records(records, objectives)
-    rows_data = rows_data.with_rewards(RewardMatrix(place.config.axes, rows_data.rewards.values))
+    rounds = np.zeros(len(rows_data.texts), dtype=np.int64)
+    rounds[: len(found)] = list(first_round.values())
+    rows_data = replace(
+        rows_data,
+        rewards=RewardMatrix(place.config.axes, rows_data.rewards.values),
+        rounds=rounds,
+    )
     encoded = here.encoder.encode(rows_data.prompts, rows_data.texts, rows_data.prompt_of)
     return JobData(rows_data, encoded, np.full(len(rows_data.texts), np.nan))
