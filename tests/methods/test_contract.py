@@ -26,6 +26,10 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"labels": "single", "objective": 0},
     ),
     "fspo": ({"scalarizer": "stch"}, {"description": "generate"}),
+    "mod_decoding": (
+        {"divergence": "alpha"},
+        {"divergence": "forward_kl", "normalizer": "dropped"},
+    ),
     "mopo": (
         {"primary": 1},
         {"candidates": 4},

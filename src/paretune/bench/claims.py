@@ -142,6 +142,17 @@ CLAIMS = (
         _kl(), "weighted", corners=CONVERGED, network_gap=(0.05, 0.9),
     ),
     Claim(
+        "morlhf", "morlhf",
+        "the optimum of the weighted reward under the KL penalty, at every trade-off",
+        lambda problem: {"beta": problem.beta, "is_standardized": False}, "weighted", EXACT,
+        network_gap=(0.0, CONVERGED),
+    ),
+    Claim(
+        "mod_decoding", "mod_decoding",
+        "exact, whatever the policies can express: log-probabilities are mixed, not parameters",
+        _kl(), "weighted", network_gap=(0.0, CONVERGED),
+    ),
+    Claim(
         "mopo", "mopo",
         "the exact constrained optimum at every corner, an exact mixture between",
         _mopo, "constrained", EXACT, network_gap=(0.0, CONVERGED),
