@@ -40,9 +40,9 @@ def batch_of(margins, labels=None, chosen_tokens=1, rejected_tokens=1):
 
 
 def columns(batch):
-    """What every loss reads: the weights of users are not given."""
-    assert batch.weights is None
-    return list(vars(batch).values())[:-1]
+    """What every loss reads: the weights of users and the margins are not given."""
+    assert batch.weights is None and batch.margins is None
+    return list(vars(batch).values())[:-2]
 
 
 def random_batch():

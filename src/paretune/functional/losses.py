@@ -32,6 +32,8 @@ class PairBatch:
             objective, NaN = not labelled.
         weights: ``(B, M)`` trade-off of each pair's user, rows on the simplex; ``None`` = the
             loss brings its own.
+        margins: ``(B, M)`` reward of the chosen response minus that of the rejected one, no
+            gradient; ``None`` = not known.
     """
 
     chosen: Tensor
@@ -42,6 +44,7 @@ class PairBatch:
     rejected_tokens: Tensor
     labels: Tensor
     weights: Tensor | None = None
+    margins: Tensor | None = None
 
     @property
     def log_ratio_margin(self) -> Tensor:
