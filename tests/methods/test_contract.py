@@ -37,6 +37,12 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"heads": "adapter"},
         {"thresholds": [0.5] * 4},
     ),
+    "ric": (
+        {"iterations": 0},
+        {"iterations": 2, "keep": "pareto"},
+        {"rule": "linf"},
+        {"range_from": "gauss", "marker": "\n\nAssistant:"},
+    ),
     "scalarized_dpo": (
         {"scalarizer": "stch"},
         {"scalarizer": "mirror", "options": {"eta": 0.2}},
@@ -137,7 +143,7 @@ def _changed(method: Method, field: str) -> Iterator[Method]:
     elif int in kinds:
         candidates = [2, 3, 1]
     elif float in kinds:
-        candidates = [0.25, 0.75]
+        candidates = [0.25, 0.75, 4.0]
     elif str in kinds:
         candidates = ["other"]
     elif annotation == tuple[int, ...]:

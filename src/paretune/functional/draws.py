@@ -5,12 +5,14 @@ A run that is interrupted and continued, or whose rows are batched otherwise, re
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Keys = npt.NDArray[np.uint64]
+_TOLD = 13
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -44,6 +46,21 @@ def hash_keys(seed: int, *numbers: int | npt.NDArray[Any]) -> Keys:
         for number in numbers:
             key = _mix(key + np.asarray(number).astype(np.uint64))
     return np.atleast_1d(np.asarray(key, dtype=np.uint64))
+
+
+def told_keys(seed: int, job_id: str, n: int) -> Keys:
+    """``(n,)`` keys of what a conditioned policy is told for each reply of a round.
+
+    Args:
+        seed: of the run.
+        job_id: of the policy that replies.
+        n: replies.
+
+    Example:
+        >>> len(set(told_keys(0, "offline", 50)) | set(told_keys(0, "online-1", 50)))
+        100
+    """
+    return hash_keys(seed, _TOLD, zlib.crc32(job_id.encode()), np.arange(n))
 
 
 def _mix(key: Any) -> Any:

@@ -21,16 +21,13 @@ from paretune.core.record import (
 from paretune.core.rewards import RewardMatrix
 from paretune.errors import InputError
 from paretune.functional.collapse import collapse_cause
-from paretune.functional.draws import hash_keys
+from paretune.functional.draws import told_keys
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.replies import REPLIES, positions_of, read_replies
 
 if TYPE_CHECKING:
     from paretune.engines.lm.job_data import JobData
     from paretune.pipeline.tasks import Context, Place
-
-_TOLD = 13
-"""Names the draws of what conditioned policies are told in a round."""
 
 
 def job_inputs(
@@ -96,11 +93,14 @@ def round_prompts(data: PreferenceData, source: Replies, seed: int) -> list[Prom
 
 
 def conditioned_prompts(
-    place: Place, here: Context, prompts: Sequence[Prompt], source: Replies
+    place: Place, here: Context, prompts: Sequence[Prompt], source: Replies, job_id: str
 ) -> list[Prompt]:
-    """The prompts of a round as a conditioned policy is asked them, once a reply."""
+    """The prompts of a round as a conditioned policy is asked them, once a reply.
+
+    Every job that replies is told something else, the same for all jobs that learn from it.
+    """
     assert source.condition is not None
-    keys = hash_keys(place.config.seed, _TOLD, np.arange(len(prompts) * source.per_prompt))
+    keys = told_keys(place.config.seed, job_id, len(prompts) * source.per_prompt)
     asked = [prompt for prompt in prompts for _ in range(source.per_prompt)]
     return [
         with_prompt_text(prompt, source.condition(prompt_text(prompt), key, here.normalizer))

@@ -202,7 +202,7 @@ class RoundTask:
             asked, draws = prompts, source.per_prompt
             if source.condition is not None:
                 # Every reply is told something of its own.
-                asked, draws = conditioned_prompts(place, here, prompts, source), 1
+                asked, draws = conditioned_prompts(place, here, prompts, source, self.job_id), 1
             drawn = draw(model, here.encoder, asked, steering, decoding, draws, progress=progress)
             if len(asked) > len(prompts):
                 drawn = replace(drawn, prompt_of=drawn.prompt_of // source.per_prompt)

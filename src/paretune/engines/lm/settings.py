@@ -113,14 +113,20 @@ class TrainSettings:
     def with_job(self, settings: Mapping[str, Any]) -> TrainSettings:
         """These settings with a job's own on top.
 
+        A job may also set ``learning_rate_factor``, which multiplies the learning rate: a stage
+        that refines another one keeps its share of whatever the run takes.
+
         Raises:
             ConfigError: if a job sets something that does not exist.
         """
+        own = dict(settings)
+        factor = own.pop("learning_rate_factor", 1.0)
         known = [f.name for f in fields(self)]
-        for name in settings:
+        for name in own:
             if name not in known:
                 raise ConfigError(f"job setting {name!r} is unknown{nearest(name, known)}")
-        return replace(self, **settings)
+        made = replace(self, **own)
+        return replace(made, learning_rate=made.learning_rate * factor)
 
     def n_steps(self, n_rows: int, processes: int = 1) -> int:
         """Optimizer steps for a job with this many rows, shared by some processes."""
