@@ -7,6 +7,7 @@ a response of one token.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -16,7 +17,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from paretune.core.description import identity
 from paretune.core.job import (
     BASE,
     ConditionedRows,
@@ -35,9 +35,11 @@ from paretune.engines.constrained_table import constrained_policy, fit_policies
 from paretune.engines.goal_cells import goal_cells
 from paretune.engines.minimize import minimize
 from paretune.engines.table_pairs import TablePairs, fit_scalarized
-from paretune.engines.table_policy import Table, TanhNetwork, best_of_n_logps, nucleus
+from paretune.engines.table_policy import Table, TanhNetwork, best_of_n_logps
+from paretune.engines.table_rounds import TableReplies, draw_replies
 from paretune.errors import InputError, ShapeError
 from paretune.functional.divergences import combine
+from paretune.functional.draws import told_keys
 from paretune.functional.mixing import average_parameters, mix_logps
 from paretune.functional.pairing import (
     comparison_keys,
@@ -199,7 +201,7 @@ class TabularEngine:
     ) -> Callable[[Tensor], Tensor]:
         text_of = data.prompt_of * self.model.ref_logps.shape[1] + action_of
         rule: Any = job.rows
-        found = rule(Pool(data.rewards.values, data.prompt_of, text_of))
+        found = rule(Pool(data.rewards.values, data.prompt_of, text_of, data.rounds))
         rows = found.index if isinstance(found, ConditionedRows) else found
         if len(rows) == 0:
             raise InputError(f"job {job.id!r}: its row rule chose none of {len(text_of)} rows")
@@ -249,10 +251,11 @@ class TabularEngine:
             return self.data, self.action_of
         if self.rewards is None:
             raise InputError(f"job {job.id!r}: found replies and no rewards of the cells")
-        prompt_of, action_of, asked = self._replies(job.source, trained)
+        found = self._replies(job.source, trained)
+        prompt_of, action_of = found.prompt_of, found.action_of
         scores = self.rewards.numpy()[prompt_of, action_of]
         # Replies to the same prompt are compared; a row rule needs no comparison.
-        groups = asked if job.kind == "pairwise" else np.arange(len(asked))
+        groups = found.asked if job.kind == "pairwise" else np.arange(len(action_of))
         first, second = comparisons_from_scores(scores, groups)
         data = PreferenceData(
             prompts=self.data.prompts,
@@ -262,40 +265,41 @@ class TabularEngine:
             first=first,
             second=second,
             labels=label_from_rewards(scores[first] - scores[second]),
+            rounds=found.rounds,
         )
         if not job.source.with_offline:
             return data, action_of
         return _joined(self.data, data), np.concatenate([self.action_of, action_of])
 
-    def _replies(
-        self, source: Replies, trained: Mapping[str, Tensor]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Context, action and number of the prompt of every reply.
+    def _replies(self, source: Replies, trained: Mapping[str, Tensor]) -> TableReplies:
+        policies = {job_id: self.model.logps(trained[job_id]) for job_id in source.of}
+        condition = source.condition
+        if condition is None:
+            every = np.arange(self.data.n_prompts)
+            return draw_replies(source, policies, every, self.seed, lambda job_id, asked: asked)
 
-        A context stands for many prompts, so the prompts of a round are spread evenly over the
-        contexts, at least one each, whatever their number.
-        """
-        n_contexts = self.data.n_prompts
-        n_prompts = max(1, source.prompts // n_contexts)
-        asked = np.repeat(np.arange(n_contexts * n_prompts), source.per_prompt)
-        # Keyed by the source: all jobs that name it get the same replies.
-        generator = np.random.default_rng([self.seed, int(identity(source), 16)])
-        actions = []
-        for policy in source.of:
-            logps = nucleus(self.model.logps(trained[policy]), source.temperature, source.top_p)
-            edges = logps.exp().cumsum(-1).numpy()[asked // n_prompts]
-            draws = generator.random(len(asked)) * edges[:, -1]
-            actions.append((draws[:, None] < edges).argmax(axis=1))
-        asked = np.tile(asked, len(source.of))
-        return asked // n_prompts, np.concatenate(actions), asked
+        def told(job_id: str, asked: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            prompts = [prompt_text(self.data.prompts[s]) for s in asked]
+            keys = told_keys(self.seed, job_id, len(asked))
+            texts = [condition(p, k, self._normalizer) for p, k in zip(prompts, keys, strict=True)]
+            return np.array([self._context(text) for text in texts])
+
+        # Contexts without a row are prompts that tell something already.
+        plain = np.unique(self.data.prompt_of)
+        return draw_replies(source, policies, plain, self.seed, told)
 
     def _context(self, text: str) -> int:
-        texts = [prompt_text(p) for p in self.data.prompts]
-        if text not in texts:
+        if text not in self._contexts:
             raise InputError(f"table: found the conditioned prompt {text!r}, expected a context")
-        return texts.index(text)
+        return self._contexts[text]
 
-    @property
+    @functools.cached_property
+    def _contexts(self) -> dict[str, int]:
+        """The first context of each text."""
+        last_first = reversed(list(enumerate(self.data.prompts)))
+        return {prompt_text(prompt): row for row, prompt in last_first}
+
+    @functools.cached_property
     def _normalizer(self) -> Normalizer:
         return Normalizer.fit(self.data.rewards)
 
@@ -318,6 +322,7 @@ def _joined(data: PreferenceData, more: PreferenceData) -> PreferenceData:
     counts = [np.ones(d.n_comparisons) if d.multiplicity is None else d.multiplicity
               for d in (data, more)]  # fmt: skip
     values = np.concatenate([data.rewards.values, more.rewards.values])
+    assert more.rounds is not None
     return PreferenceData(
         prompts=data.prompts,
         texts=data.texts + more.texts,
@@ -327,4 +332,5 @@ def _joined(data: PreferenceData, more: PreferenceData) -> PreferenceData:
         second=np.concatenate([data.second, more.second + n]),
         labels=np.concatenate([data.labels, more.labels]),
         multiplicity=np.concatenate(counts),
+        rounds=np.concatenate([np.zeros(n, dtype=np.int64), more.rounds]),
     )
