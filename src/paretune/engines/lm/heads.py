@@ -152,6 +152,10 @@ class HeadedScorer(nn.Module):
 def _new_head(shared: Any, head: Head | None, generator: torch.Generator) -> nn.Module:
     if head is None:
         raise InputError("heads: found a policy of a group without a head, expected one each")
+    if head.kind == "state":
+        raise InputError(
+            "heads: found kind 'state' where the backbone trains, expected lm_head or adapter"
+        )
     if head.kind == "adapter":
         return LowRank(shared, head.rank, generator)
     # A quantized or half-precision layer is no start for an optimizer: parameters that train

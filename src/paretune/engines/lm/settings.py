@@ -64,6 +64,8 @@ class TrainSettings:
             time, after half a minute or more of compiling (kept on disk for later runs).
         checkpoint_minutes: between checkpoints of a job; one that was killed goes on from its
             newest, bit for bit as if nothing had happened. 0 = none: it starts again.
+        trunk_memory_gb: memory that the states of a frozen trunk may take; more of them go to a
+            file that is mapped, in the same precision, so that nothing changes but the speed.
         lora: adapters; ``None`` = full fine-tuning.
         seed: of the row order and of dropout, below 2**31; the run's seed is added to it.
     """
@@ -84,6 +86,7 @@ class TrainSettings:
     activation_checkpointing: bool = False
     compile: bool = False
     checkpoint_minutes: float = 5.0
+    trunk_memory_gb: float = 2.0
     lora: LoraSettings | None = None
     seed: int = 0
 
@@ -102,6 +105,7 @@ class TrainSettings:
             "weight_decay",
             "max_grad_norm",
             "checkpoint_minutes",
+            "trunk_memory_gb",
         ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"train.{name}: found {getattr(self, name)}, expected >= 0")

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -200,6 +200,7 @@ def run_training(
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
     validation: Validation | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> None:
     """Train ``model`` in place, one optimizer step for every ``accumulate`` batches a process.
 
@@ -216,6 +217,7 @@ def run_training(
         checkpoints: made on the way: parameters, buffers, optimizer, schedule, randomness. The
             newest whole one is gone on from, bit for bit as if nothing had happened.
         validation: measured on the way; the best parameters are the result.
+        callbacks: of the library, besides those that watch and save.
 
     Raises:
         RunError: at the first non-finite loss or gradient norm.
@@ -269,7 +271,8 @@ def run_training(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(WatchCallback(trainer, progress))
+    for callback in (WatchCallback(trainer, progress), *callbacks):
+        trainer.add_callback(callback)
     if checkpoints is not None:
         trainer.add_callback(SealCallback(checkpoints, n_processes()))
     best = None if validation is None else BestCallback(validation, model, progress)
