@@ -30,6 +30,7 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"divergence": "alpha"},
         {"divergence": "forward_kl", "normalizer": "dropped"},
     ),
+    "ham": ({"heads": 3, "head": "adapter"}, {"estimator": "monte_carlo"}),
     "mopo": (
         {"primary": 1},
         {"candidates": 4},
@@ -43,6 +44,7 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"rule": "linf"},
         {"range_from": "gauss", "marker": "\n\nAssistant:"},
     ),
+    "morlhf": ({"algorithm": "grpo"},),
     "scalarized_dpo": (
         {"scalarizer": "stch"},
         {"scalarizer": "mirror", "options": {"eta": 0.2}},

@@ -28,12 +28,14 @@ from paretune.core.job import (
     group_jobs,
     order_jobs,
 )
+from paretune.core.online import OnlineGoal
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData, prompt_text
 from paretune.core.rewards import Normalizer, RewardMatrix
 from paretune.engines.constrained_table import constrained_policy, fit_policies
 from paretune.engines.goal_cells import goal_cells
 from paretune.engines.minimize import minimize
+from paretune.engines.online_table import online_policy
 from paretune.engines.table_pairs import TablePairs, fit_scalarized
 from paretune.engines.table_policy import Table, TanhNetwork, best_of_n_logps
 from paretune.engines.table_rounds import TableReplies, draw_replies
@@ -61,7 +63,8 @@ class TabularEngine:
     infinity (a table fine-tuned on few actions, labels without noise) the result is the first
     policy that flat. Constrained jobs imitate the exact policy of their goal; those of a group do
     so together on the backbone of the network, each with an output layer of its own whatever its
-    kind of head.
+    kind of head. Online jobs find the exact policy of their goal by its natural gradient, and
+    imitate it likewise.
 
     Args:
         model: turns parameters into policies; its start is the reference.
@@ -170,6 +173,8 @@ class TabularEngine:
             )
         data, action_of = self._source(job, trained)
         start = trained[job.start]
+        if job.online is not None:
+            return [self._online(job, job.online, start)]
         if job.kind == "sft":
             return [minimize(self._sft(job, data, action_of), start, self.tolerance, job.id)]
         pairs = self._pairs(job, data, action_of)
@@ -195,6 +200,16 @@ class TabularEngine:
             job.goal, cells, ref, names, None if steps is None else int(steps)
         )
         return found.logps
+
+    def _online(self, job: TrainingJob, goal: OnlineGoal, start: Tensor) -> Tensor:
+        if self.rewards is None:
+            raise InputError(f"job {job.id!r}: found own replies and no rewards of the cells")
+        rewards = self.rewards
+        if goal.is_standardized:
+            scores = Normalizer.fit(self.data.rewards).standardize(rewards.numpy())
+            rewards = torch.as_tensor(scores)
+        target = online_policy(goal, rewards, self.model.logps(start), job.id)
+        return fit_policies(self.model, [target], start, self.tolerance, job.id)[0]
 
     def _sft(
         self, job: TrainingJob, data: PreferenceData, action_of: npt.NDArray[np.int64]
