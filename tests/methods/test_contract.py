@@ -51,6 +51,7 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"backbone": "shared"},
         {"weights": "data"},
     ),
+    "modpo": ({"margins": "policies"},),
     "pareto_hqd": ({"stages": 1}, {"select": "linear"}, {"select": "random"}, {"select": "full"}),
 }
 """Options beside the defaults, for methods with modes that exclude each other."""
@@ -162,6 +163,10 @@ def _changed(method: Method, field: str) -> Iterator[Method]:
 
 def _behavior(method: Method) -> str:
     tradeoffs = lattice(4, 2)
+    try:
+        method.plan(4, tradeoffs)
+    except ConfigError as error:
+        return f"refuses: {error}"
     steering = [describe(method.steer(t, tradeoffs)) for t in tradeoffs]
     return json.dumps([describe(method.plan(4, tradeoffs)), steering])
 

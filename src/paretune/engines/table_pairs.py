@@ -37,6 +37,7 @@ class TablePairs:
         labels: ``(Q, M)``.
         counts: ``(Q,)`` how often each pair counts; their sum is 1.
         weights: ``(Q, M)`` trade-offs of users, or ``None``.
+        margins: ``(Q, M)`` rewards of the chosen side minus those of the other, or ``None``.
     """
 
     model: Table | TanhNetwork
@@ -45,6 +46,7 @@ class TablePairs:
     labels: Tensor
     counts: Tensor
     weights: Tensor | None = None
+    margins: Tensor | None = None
 
     @classmethod
     def of(
@@ -53,8 +55,9 @@ class TablePairs:
         data: PreferenceData,
         action_of: npt.NDArray[np.int64],
         order: PairOrder,
+        margins: npt.NDArray[np.float64] | None = None,
     ) -> TablePairs:
-        """The comparisons of a data set, in a pair rule's order."""
+        """The comparisons of a data set, in a pair rule's order, with their margins if any."""
         first, second = data.first[order.index], data.second[order.index]
         sides = np.where(order.flipped, second, first), np.where(order.flipped, first, second)
         cells = [
@@ -70,6 +73,7 @@ class TablePairs:
             torch.as_tensor(data.labels[order.index] * sign),
             torch.as_tensor(count[order.index] / count[order.index].sum()),
             None if data.weights is None else torch.as_tensor(data.weights[order.index]),
+            None if margins is None else torch.as_tensor(margins),
         )
 
     def batch(self, parameters: Tensor) -> PairBatch:
@@ -78,7 +82,7 @@ class TablePairs:
         one = torch.ones_like(self.counts)
         return PairBatch(
             logps[self.chosen], logps[self.rejected], ref[self.chosen], ref[self.rejected],
-            one, one, self.labels, self.weights,
+            one, one, self.labels, self.weights, self.margins,
         )  # fmt: skip
 
     def mean(self, loss: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:

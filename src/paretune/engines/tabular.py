@@ -34,6 +34,7 @@ from paretune.core.record import PreferenceData, prompt_text
 from paretune.core.rewards import Normalizer, RewardMatrix
 from paretune.engines.constrained_table import constrained_policy, fit_policies
 from paretune.engines.goal_cells import goal_cells
+from paretune.engines.margins import pair_margins
 from paretune.engines.minimize import minimize
 from paretune.engines.online_table import online_policy
 from paretune.engines.table_pairs import TablePairs, fit_scalarized
@@ -177,7 +178,7 @@ class TabularEngine:
             return [self._online(job, job.online, start)]
         if job.kind == "sft":
             return [minimize(self._sft(job, data, action_of), start, self.tolerance, job.id)]
-        pairs = self._pairs(job, data, action_of)
+        pairs = self._pairs(job, data, action_of, trained)
         if isinstance(job.step_loss, ScalarizedLoss):
             return [fit_scalarized(job.step_loss, pairs, start, self.tolerance, job.id)]
         if job.loss is None:
@@ -242,7 +243,11 @@ class TabularEngine:
         return mean_loss
 
     def _pairs(
-        self, job: TrainingJob, data: PreferenceData, action_of: npt.NDArray[np.int64]
+        self,
+        job: TrainingJob,
+        data: PreferenceData,
+        action_of: npt.NDArray[np.int64],
+        trained: Mapping[str, Tensor],
     ) -> TablePairs:
         """The preference pairs of a job."""
         if job.condition is not None or isinstance(job.source, Shown):
@@ -256,7 +261,13 @@ class TabularEngine:
             raise InputError(
                 f"job {job.id!r}: its pair rule kept none of {data.n_comparisons} comparisons"
             )
-        return TablePairs.of(self.model, data, action_of, order)
+        if job.margins is None:
+            return TablePairs.of(self.model, data, action_of, order)
+        ref = self.model.ref_logps
+        gained = {e: self.model.logps(trained[e]) - ref for e in job.margins.experts}
+        log_ratios = {e: table.numpy()[data.prompt_of, action_of] for e, table in gained.items()}
+        margins = pair_margins(job.margins, data, order, log_ratios)
+        return TablePairs.of(self.model, data, action_of, order, margins)
 
     def _source(
         self, job: TrainingJob, trained: Mapping[str, Tensor]
