@@ -24,6 +24,7 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"labels": "summed"},
         {"labels": "agreeing"},
         {"labels": "single", "objective": 0},
+        {"labels": "mixed", "backbone": "frozen"},
     ),
     "fspo": ({"scalarizer": "stch"}, {"description": "generate"}),
     "mod_decoding": (
@@ -49,6 +50,7 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"scalarizer": "stch"},
         {"scalarizer": "mirror", "options": {"eta": 0.2}},
         {"backbone": "shared"},
+        {"backbone": "frozen"},
         {"weights": "data"},
     ),
     "modpo": ({"margins": "policies"},),

@@ -59,7 +59,7 @@ def test_options_reach_the_scalarizer() -> None:
             {"scalarizer": "chebyshev", "options": {"orientation": "max", "is_literal": "no"}},
             "found is_literal 'no', expected true or false",
         ),
-        ({"scalarizer": "hv_gradient"}, "expected shared with scalarizer 'hv_gradient'"),
+        ({"scalarizer": "hv_gradient"}, "expected shared or frozen with scalarizer 'hv_gradient'"),
     ],
 )
 def test_mistakes_are_explained(options: dict[str, object], message: str) -> None:

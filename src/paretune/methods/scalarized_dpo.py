@@ -17,6 +17,7 @@ from paretune.functional.build_scalarizer import ScalarizerName, build_scalarize
 from paretune.functional.pairing import keep_every, keep_labelled
 from paretune.functional.scalarized_loss import ScalarizedLoss
 from paretune.methods._fields import check, check_choices
+from paretune.methods._trunk import on_trunk, steer_on_trunk
 
 _GROUP = "scalarized"
 
@@ -49,7 +50,12 @@ class ScalarizedDPO(Method):
         weights: ``tradeoff``: each policy has the weights of its trade-off; ``data``: every
             comparison has those of the user who made it, and one policy serves all.
         backbone: ``own``: each policy is a model of its own; ``shared``: all are trained together
-            on one, each with an output layer of its own, for about the cost of one.
+            on one, each with an output layer of its own, for about the cost of one; ``frozen``:
+            each is a small network on the last hidden states of the base, which is run once for
+            all, and trade-offs between are mixtures of the nearest ones.
+        head_rank: width of these networks, >= 1; read with backbone ``frozen``.
+        head_learning_rate: of these networks, > 0, in place of the run's; read with backbone
+            ``frozen``.
     """
 
     scalarizer: ScalarizerName = "linear"
@@ -62,7 +68,9 @@ class ScalarizedDPO(Method):
     ideal: Literal["margin", "zero"] = "margin"
     kappa: float = 6.0
     weights: Literal["tradeoff", "data"] = "tradeoff"
-    backbone: Literal["own", "shared"] = "own"
+    backbone: Literal["own", "shared", "frozen"] = "own"
+    head_rank: int = 32
+    head_learning_rate: float = 1e-3
     paper: ClassVar[str] = "arXiv:2502.19312"
     needs: ClassVar[tuple[Needs, ...]] = ("pairs",)
 
@@ -72,20 +80,24 @@ class ScalarizedDPO(Method):
         check(0 < self.kappa < math.inf, "scalarized_dpo.kappa", self.kappa, "a finite number > 0")
         is_one = self.weights == "data"
         check(
-            not (is_one and self.backbone == "shared"), "scalarized_dpo.backbone", self.backbone,
+            not is_one or self.backbone == "own", "scalarized_dpo.backbone", self.backbone,
             "own with weights 'data': there is one policy",
         )  # fmt: skip
         needs_group = self.scalarizer == "hv_gradient"
         check(
-            not needs_group or self.backbone == "shared", "scalarized_dpo.backbone", self.backbone,
-            "shared with scalarizer 'hv_gradient': policies spread together",
+            not needs_group or self.backbone != "own", "scalarized_dpo.backbone", self.backbone,
+            "shared or frozen with scalarizer 'hv_gradient': policies spread together",
         )  # fmt: skip
         scalarizer = self._loss(None).scalarizer
         check(
-            not (scalarizer.needs_gradients and self.backbone == "shared"),
+            not scalarizer.needs_gradients or self.backbone == "own",
             "scalarized_dpo.backbone", self.backbone,
             f"own with scalarizer {self.scalarizer!r}: it compares the gradients of one policy",
         )  # fmt: skip
+        check(self.head_rank >= 1, "scalarized_dpo.head_rank", self.head_rank, "at least 1")
+        rate = self.head_learning_rate
+        where = "scalarized_dpo.head_learning_rate"
+        check(0 < rate < math.inf, where, rate, "a finite number > 0")
 
     def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:
         if self.weights == "data":
@@ -101,11 +113,16 @@ class ScalarizedDPO(Method):
             )
         # One backbone takes one set of pairs: those that any of its policies learns from.
         rule = partial(keep_labelled, weights=TradeOff.even(n_objectives).weights)
-        return [replace(job, rows=rule, group=_GROUP, head=Head()) for job in jobs]
+        jobs = [replace(job, rows=rule, group=_GROUP, head=Head()) for job in jobs]
+        if self.backbone == "frozen":
+            return on_trunk(jobs, _GROUP, self.head_rank, self.head_learning_rate)
+        return jobs
 
     def steer(self, tradeoff: TradeOff, trained: Sequence[TradeOff]) -> Steering:
         if self.weights == "data":
             return Steering("pick", ("policy",), (1.0,), TradeOff.even(len(tradeoff)))
+        if self.backbone == "frozen" and self.scalarizer != "hv_gradient":
+            return steer_on_trunk(tradeoff, trained, lambda t: f"policy-{t.slug}")
         served = nearest_tradeoff(tradeoff, trained)
         return Steering("pick", (f"policy-{served.slug}",), (1.0,), served)
 
