@@ -48,7 +48,7 @@ class Drawn:
 def load_steered(
     steering: Steering, policies: Mapping[str, Path], base: str, quantize: str = "none"
 ) -> Any:
-    """The model that answers: one policy, or several merged.
+    """The model that answers: one policy, or several merged or mixed.
 
     Args:
         steering: which policies.
@@ -57,9 +57,10 @@ def load_steered(
         quantize: how a frozen base is loaded.
 
     Raises:
-        ConfigError: for a kind of steering that no single model can do.
+        ConfigError: if the policies cannot be combined.
     """
     from paretune.engines.lm.merge import merge_policies
+    from paretune.engines.lm.mix import mix_policies
     from paretune.engines.lm.models import load_base, load_policy
 
     folders = [None if p == BASE else policies[p] for p in steering.policies]
@@ -69,7 +70,10 @@ def load_steered(
         experts = [f for f in folders if f is not None]
         return merge_policies(experts, steering.weights, base, quantize)
     if steering.kind == "mix":
-        raise ConfigError("steering: mixing at decoding is not offered by this engine yet")
+        return mix_policies(
+            folders, steering.weights, base, divergence=steering.divergence, alpha=steering.alpha,
+            is_normalized=steering.is_normalized, quantize=quantize,
+        )  # fmt: skip
     if folders[0] is None:
         return load_base(base, is_frozen=True, quantize=quantize)
     return load_policy(folders[0], base, quantize=quantize)
