@@ -108,6 +108,8 @@ class Cost:
         reply_tokens: tokens generated.
         policies: policies stored.
         tradeoffs: trade-offs evaluated; divide by it for the cost per preference.
+        answer_seconds: of the replies, those of the evaluation.
+        answer_tokens: of the tokens, those of the evaluation, dropped candidates included.
     """
 
     train_seconds: float
@@ -116,6 +118,8 @@ class Cost:
     reply_tokens: int
     policies: int
     tradeoffs: int
+    answer_seconds: float = 0.0
+    answer_tokens: int = 0
 
 
 @final

@@ -22,6 +22,7 @@ from paretune.core.rewards import RewardMatrix
 from paretune.errors import InputError
 from paretune.functional.collapse import collapse_cause
 from paretune.functional.draws import told_keys
+from paretune.pipeline.expert_margins import with_experts
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.replies import REPLIES, positions_of, read_replies
 
@@ -31,7 +32,12 @@ if TYPE_CHECKING:
 
 
 def job_inputs(
-    place: Place, here: Context, method: str, job: TrainingJob, needed: Mapping[str, Path]
+    place: Place,
+    here: Context,
+    method: str,
+    job: TrainingJob,
+    needed: Mapping[str, Path],
+    rounds: Mapping[str, Path],
 ) -> JobData:
     """The rows of a job.
 
@@ -41,14 +47,17 @@ def job_inputs(
         method: name of the method.
         job: one of its jobs.
         needed: folder of every policy that the job needs.
+        rounds: folder of the replies it learns from, by the job that gave them.
 
     Raises:
         InputError: if nothing is left to train on.
     """
     if isinstance(job.source, Replies):
-        return _reply_data(place, here, method, job.source)
+        return _reply_data(place, here, method, job.source, rounds)
     if isinstance(job.source, Shown):
         return _shown_data(place, here, job, job.source, needed.get(job.source.reference))
+    if job.margins is not None and job.margins.experts:
+        return with_experts(place, here, job, needed)
     inputs: JobData = here.job_data
     return inputs
 
@@ -108,7 +117,9 @@ def conditioned_prompts(
     ]
 
 
-def _reply_data(place: Place, here: Context, method: str, source: Replies) -> JobData:
+def _reply_data(
+    place: Place, here: Context, method: str, source: Replies, rounds: Mapping[str, Path]
+) -> JobData:
     """Rounds as training rows: broken replies are left out, repeated ones joined and counted."""
     from paretune.engines.lm.job_data import JobData
 
@@ -118,7 +129,7 @@ def _reply_data(place: Place, here: Context, method: str, source: Replies) -> Jo
     found: dict[tuple[int, str], Response] = {}
     first_round: dict[tuple[int, str], int] = {}
     for round_number, job_id in enumerate(source.of, 1):
-        rows = read_replies(round_folder(place.run, method, job_id, source) / REPLIES, objectives)
+        rows = read_replies(rounds[job_id] / REPLIES, objectives)
         for number, text, values in zip(
             rows["prompt_of"], rows["texts"], rows["rewards"], strict=True
         ):

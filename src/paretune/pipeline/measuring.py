@@ -57,7 +57,7 @@ def measure_run(
         known=_known_front(config, plans),
         n_resamples=config.evaluate.resamples,
         n_samples=config.evaluate.samples,
-        notes=[*_notes(config, run), *_not_measured(users, failed)],
+        notes=[*_notes(config, run), *_trained_once(plans), *_not_measured(users, failed)],
         facts=_facts(config, run),
     )
     asked = tuple(user_result(config, box, task) for task in users if task.id not in failed)
@@ -104,8 +104,8 @@ def _cost(plan: MethodPlan, failed: Mapping[str, str]) -> Cost:
     done = [t for t in plan.policies if t.id not in failed]
     training = [t for t in done if isinstance(t, TrainTask)]
     trained = [facts(t) for t in training]
-    replied = [facts(t) for t in done if isinstance(t, RoundTask)]
-    replied += [facts(t) for t in plan.replies if t.id not in failed]
+    answered = [facts(t) for t in plan.replies if t.id not in failed]
+    replied = [*(facts(t) for t in done if isinstance(t, RoundTask)), *answered]
     return Cost(
         train_seconds=sum(f["seconds"] for f in trained),
         train_tokens=sum(f["tokens"] for f in trained),
@@ -113,6 +113,8 @@ def _cost(plan: MethodPlan, failed: Mapping[str, str]) -> Cost:
         reply_tokens=sum(f["tokens"] for f in replied),
         policies=sum(len(t.jobs) for t in training),
         tradeoffs=len(plan.tradeoffs),
+        answer_seconds=sum(f["seconds"] for f in answered),
+        answer_tokens=sum(f["tokens"] for f in answered),
     )
 
 
@@ -148,6 +150,19 @@ def _not_measured(users: Sequence[UserTask], failed: Mapping[str, str]) -> list[
         for task in users
         if task.id in failed
     ]
+
+
+def _trained_once(plans: Sequence[MethodPlan]) -> list[str]:
+    """Which methods share policies or rounds: the cost of each is what it would be alone."""
+    notes = []
+    for plan in plans:
+        owners = [t.method for t in plan.policies if t.method != plan.name]
+        notes += [
+            f"{plan.name} plans {owners.count(owner)} of its trainings and rounds as {owner} does: "
+            "they ran once, and the cost of each method is what it would be alone."
+            for owner in dict.fromkeys(owners)
+        ]
+    return notes
 
 
 def _as_text(prompt: Prompt) -> str:

@@ -141,7 +141,7 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     rows = (facts["responses"], facts["comparisons"])
     n_prompts = len(read_test_prompts(config, run))
     plans = plan_run(config, run, rows, n_prompts, comparisons.identity)
-    tasks: list[Task] = [t for plan in plans for t in (*plan.policies, *plan.replies, *plan.users)]
+    tasks = _once([t for plan in plans for t in (*plan.policies, *plan.replies, *plan.users)])
     for task in tasks:
         task.sealed.is_done()
     # Only now is nothing refused any more: until here the folder tells of the settings it had.
@@ -151,7 +151,7 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     box_of(config, run)  # a reward that never varies is refused before anything is trained
     check_rows(plans, read_materials(config, run, base).job_data.data, config.seed)
     if until == "train":
-        tasks = [t for plan in plans for t in plan.policies]
+        tasks = _once([t for plan in plans for t in plan.policies])
     workers = config.workers or default_workers()
     voice.say(f"policies and replies: {len(tasks)} tasks on {workers} processes")
     outcome = run_tasks(tasks, Place(config, run, base), workers, voice.watch)
@@ -223,6 +223,11 @@ def _write_facts(config: RunConfig, run: RunFolder) -> None:
     )
     asked = config.model_dump(mode="json", exclude_unset=True)
     write_text(run.path / "run.yaml", yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
+
+
+def _once(tasks: list[Task]) -> list[Task]:
+    """Tasks in their order; what methods share is done once."""
+    return list({task.id: task for task in tasks}.values())
 
 
 def _require_something(plans: list[MethodPlan], outcome: Outcome) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -26,6 +26,9 @@ from paretune.pipeline.shown import check_asking
 from paretune.pipeline.tasks import ReplyTask, RoundTask, Task, TrainTask
 from paretune.pipeline.user_questions import MOST_REPLIES, MOST_VISITS, measured
 
+Made = dict[str, TrainTask | RoundTask]
+"""Trainings and rounds of a run, by all that they follow from."""
+
 _REPLY_WEIGHT = 0.3
 """Cost of generating a reply, in units of training on one row."""
 
@@ -41,7 +44,8 @@ class MethodPlan:
     Args:
         name: of the method in the results.
         tradeoffs: what it is evaluated for.
-        policies: tasks that train, rounds included.
+        policies: tasks that train, rounds included; those that an earlier method of the run plans
+            alike are that method's.
         replies: one task a trade-off.
         descriptions: what answers at each trade-off, in words.
         users: of a few-shot method, the task that asks its policy on behalf of new users.
@@ -60,6 +64,8 @@ def plan_run(
 ) -> list[MethodPlan]:
     """Every method of a run as tasks, the reference policy first.
 
+    Two methods that plan the same training, or the same replies to learn from, share it.
+
     Args:
         config: of the run.
         run: its folder.
@@ -67,9 +73,10 @@ def plan_run(
         n_prompts: evaluation prompts.
         above: identity of stage 3, which every job follows from.
     """
+    made: Made = {}
     return [
         _plan_reference(config, run, n_prompts, above),
-        *(_plan_method(config, run, m, n_rows, n_prompts, above) for m in config.methods),
+        *(_plan_method(config, run, m, n_rows, n_prompts, above, made) for m in config.methods),
     ]
 
 
@@ -87,6 +94,7 @@ def _plan_method(
     n_rows: tuple[int, int],
     n_prompts: int,
     above: str,
+    made: Made,
 ) -> MethodPlan:
     built = config.build_method(method)
     tradeoffs = config.tradeoffs_of(method)
@@ -97,19 +105,21 @@ def _plan_method(
     tasks: list[Task] = []
     for together in group_jobs([job for wave in order_jobs(jobs) for job in wave]):
         first = together[0]
-        needs = [f"{method.name}/{sealed[n].path.name}" for n in first.needs if n != BASE]
+        needs = [_task_id(sealed[n]) for n in first.needs if n != BASE]
+        rounds: dict[str, RoundTask] = {}
         if isinstance(first.source, Replies):
             source = first.source
-            rounds = _round_tasks(config, run, method.name, source, above, sealed, folders, tasks)
-            needs += [r.id for r in rounds]
+            rounds = _round_tasks(config, run, method.name, source, above, sealed, folders, made)
+            tasks += [r for r in rounds.values() if r not in tasks]
+            needs += [r.id for r in rounds.values()]
         inputs: dict[str, Any] = {
             "above": above,
-            "job": describe(first if first.group is None else together),
+            "job": describe(_nameless(first) if first.group is None else together),
             "settings": asdict(settings),
             "needs": {n: sealed[n].identity for n in first.needs if n != BASE},
             "seed": config.seed,
         }
-        made = Sealed(run.policy(method.name, first.group or first.id), inputs)
+        place = Sealed(run.policy(method.name, first.group or first.id), inputs)
         weight = _train_weight(first, settings, n_rows)
         needed = {n: folders[n] for n in first.needs if n != BASE and n in folders}
         task = TrainTask(
@@ -117,13 +127,16 @@ def _plan_method(
             tuple(together),
             needed,
             settings,
-            made,
+            place,
             tuple(dict.fromkeys(needs)),
             weight,
+            {n: r.sealed.path for n, r in rounds.items()},
         )
-        sealed |= dict.fromkeys(task.folders, made)
-        folders |= task.folders
-        tasks.append(task)
+        owner = made.setdefault(place.identity, task)
+        assert isinstance(owner, TrainTask)
+        sealed |= dict.fromkeys(task.folders, owner.sealed)
+        folders |= dict(zip(task.folders, owner.folders.values(), strict=True))
+        tasks += [owner] if owner not in tasks else []
     replies: list[ReplyTask] = []
     descriptions: list[str] = []
     for tradeoff in tradeoffs:
@@ -165,30 +178,35 @@ def _round_tasks(
     above: str,
     sealed: dict[str, Sealed],
     folders: dict[str, Path],
-    tasks: list[Task],
-) -> list[RoundTask]:
+    made: Made,
+) -> dict[str, RoundTask]:
     """One task for each job that replies; shared by all jobs with the same source."""
-    rounds: list[RoundTask] = []
+    rounds: dict[str, RoundTask] = {}
     for job_id in source.of:
-        path = round_folder(run, method, job_id, source)
-        known = [t for t in tasks if t.sealed.path == path]
-        if known:
-            rounds += [t for t in known if isinstance(t, RoundTask)]
-            continue
         inputs = {
             "policy": above if job_id == BASE else sealed[job_id].identity,
-            "source": describe(source),
+            "source": describe(replace(source, of=())),
             "generate": config.generate.model_dump(),
             "seed": config.seed,
         }
+        place = Sealed(round_folder(run, method, job_id, source), inputs)
         weight = _REPLY_WEIGHT * source.prompts * source.per_prompt
-        needs = () if job_id == BASE else (f"{method}/{sealed[job_id].path.name}",)
-        task = RoundTask(
-            method, job_id, folders.get(job_id), source, Sealed(path, inputs), needs, weight
-        )
-        tasks.append(task)
-        rounds.append(task)
+        needs = () if job_id == BASE else (_task_id(sealed[job_id]),)
+        task = RoundTask(method, job_id, folders.get(job_id), source, place, needs, weight)
+        owner = made.setdefault(place.identity, task)
+        assert isinstance(owner, RoundTask)
+        rounds[job_id] = owner
     return rounds
+
+
+def _task_id(sealed: Sealed) -> str:
+    """Id of the task that makes a policy, of whichever method it is."""
+    return f"{sealed.path.parent.name}/{sealed.path.name}"
+
+
+def _nameless(job: TrainingJob) -> TrainingJob:
+    """The job without its id, which changes nothing; but floors are told by it."""
+    return job if job.goal is not None else replace(job, id="")
 
 
 def _reply_task(
@@ -221,9 +239,7 @@ def _reply_task(
         steering,
         {p: folders[p] for p in steering.policies if p != BASE},
         Sealed(run.stage(5) / method / tradeoff.slug, inputs),
-        tuple(
-            dict.fromkeys(f"{method}/{sealed[p].path.name}" for p in steering.policies if p != BASE)
-        ),
+        tuple(dict.fromkeys(_task_id(sealed[p]) for p in steering.policies if p != BASE)),
         _REPLY_WEIGHT * n_prompts * config.evaluate.draws * steering.candidates,
     )
 
@@ -250,7 +266,7 @@ def _user_task(
         **{name: reply.sealed.inputs[name] for name in ("generate", "prompts", "judges", "seed")},
     }
     path = run.stage(5) / reply.method / "users"
-    needs = [f"{reply.method}/{sealed[n].path.name}" for n in (job.id, reference) if n != BASE]
+    needs = [_task_id(sealed[n]) for n in (job.id, reference) if n != BASE]
     return UserTask(
         reply.method, reply.steering, job, folders[job.id], folders.get(reference),
         Sealed(path, inputs), tuple(needs), _USERS_WEIGHT * _prompt_weight(job.source.prompts),
@@ -327,7 +343,11 @@ def check_job(
         else:
             index = rule(data.labels, comparison_keys(data.n_comparisons, seed)).index
             taken = len(index)
-            if job.step_loss is not None and job.step_loss.weights is None:
+            if job.adapter is not None:
+                from paretune.engines.lm.conditioned_pairs import conditioned_step_loss
+
+                conditioned_step_loss(job)
+            elif job.step_loss is not None and job.step_loss.weights is None:
                 from paretune.engines.lm.pairs import users_weights
 
                 users_weights(job, data, index)

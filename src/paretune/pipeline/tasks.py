@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
 
@@ -94,6 +94,7 @@ class TrainTask:
         sealed: the folder: the policy itself, or of a group one folder a policy.
         needs: tasks that must be done before.
         weight: rough cost, for progress.
+        rounds: of a job that learns from replies, their folder by the job that gave them.
     """
 
     method: str
@@ -103,6 +104,7 @@ class TrainTask:
     sealed: Sealed
     needs: tuple[str, ...]
     weight: float
+    rounds: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -136,8 +138,8 @@ class TrainTask:
         checkpoints = self._checkpoints
         kept = contextlib.nullcontext() if checkpoints is None else checkpoints.kept()
         with kept, self.sealed.writing() as (folder, facts):
-            model = _start_model(place, self.needed.get(job.start), settings)
-            inputs = job_inputs(place, here, self.method, job, self.needed)
+            model = _start_model(place, self.needed.get(job.start), settings, job)
+            inputs = job_inputs(place, here, self.method, job, self.needed, self.rounds)
             jobs: Sequence[TrainingJob] = self.jobs
             if job.condition is not None:
                 job, inputs = conditioned(job, inputs, here.encoder, here.normalizer)
@@ -267,6 +269,7 @@ class Context:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._scorers: dict[Role, dict[str, Scorer]] = {}
+        self.expert_logps: dict[Path, Any] = {}
 
     @functools.cached_property
     def _materials(self) -> Materials:
@@ -315,11 +318,20 @@ def context(place: Place) -> Context:
     return _contexts[place.run.path]
 
 
-def _start_model(place: Place, start: Path | None, settings: TrainSettings) -> Any:
+def _start_model(
+    place: Place, start: Path | None, settings: TrainSettings, job: TrainingJob
+) -> Any:
     from paretune.engines.lm.models import add_adapter, load_base, load_policy
+    from paretune.engines.lm.tradeoff_adapter import add_tradeoff_adapter
 
     if start is not None:
         return load_policy(start, place.base, train=True, quantize=place.config.quantize)
+    if job.head is not None and job.head.kind == "state":
+        return load_base(place.base, is_frozen=True, quantize=place.config.quantize)
+    if job.adapter is not None:
+        model = load_base(place.base, is_frozen=True, quantize=place.config.quantize)
+        target = "all-linear" if settings.lora is None else settings.lora.target
+        return add_tradeoff_adapter(model, job.adapter, target, settings.seed)
     if settings.lora is None:
         return load_base(place.base)
     model = load_base(place.base, is_frozen=True, quantize=place.config.quantize)
