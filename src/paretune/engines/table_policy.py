@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -24,6 +24,10 @@ class Table:
         """``(S * A,)`` parameters of the reference."""
         return torch.zeros(self.ref_logps.numel(), dtype=self.ref_logps.dtype)
 
+    def held(self) -> Table:
+        """The same table: its policies share nothing that could be frozen."""
+        return self
+
     def logps(self, parameters: Tensor) -> Tensor:
         """``(S, A)`` log-probabilities of the policy with these parameters."""
         return torch.log_softmax(self.ref_logps + parameters.view_as(self.ref_logps), dim=-1)
@@ -42,11 +46,17 @@ class TanhNetwork:
         ref_logps: ``(S, A)`` float64 log-probabilities of the reference, in nats; finite.
         width: H, hidden units, >= 1; from S - 1 on every policy is attainable.
         seed: of the start of ``U``; ``V`` and ``b`` start at 0, so the start is the reference.
+        is_held: ``U`` does not train: a frozen trunk.
     """
 
     ref_logps: Tensor
     width: int = 8
     seed: int = 0
+    is_held: bool = False
+
+    def held(self) -> TanhNetwork:
+        """The same network with ``U`` frozen: policies are then layers on one trunk."""
+        return replace(self, is_held=True)
 
     @property
     def n_shared(self) -> int:
@@ -66,7 +76,7 @@ class TanhNetwork:
         n_contexts, n_actions = self.ref_logps.shape
         sizes = [n_contexts * self.width, self.width * n_actions, n_actions]
         u, v, b = torch.split(parameters, sizes)
-        hidden = torch.tanh(u.view(n_contexts, self.width))
+        hidden = torch.tanh((u.detach() if self.is_held else u).view(n_contexts, self.width))
         return torch.log_softmax(self.ref_logps + hidden @ v.view(self.width, -1) + b, dim=-1)
 
 

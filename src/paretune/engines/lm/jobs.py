@@ -17,6 +17,7 @@ from torch import Tensor
 from paretune.core.job import Pool, TrainingJob
 from paretune.engines.lm.batches import batch_schedule, row_lengths
 from paretune.engines.lm.checkpoints import Checkpoints
+from paretune.engines.lm.conditioned_pairs import conditioned_loss
 from paretune.engines.lm.constrained import train_constrained
 from paretune.engines.lm.forward import scorer_for
 from paretune.engines.lm.job_data import JobCost, JobData
@@ -26,6 +27,7 @@ from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
+from paretune.engines.lm.trunk_jobs import train_on_trunk
 from paretune.errors import InputError
 
 Save = Callable[[Any, Sequence[Path]], None]
@@ -59,13 +61,15 @@ def train_jobs(
             train together.
         RunError: if training diverges.
     """
+    if any(job.head is not None and job.head.kind == "state" for job in jobs):
+        return train_on_trunk(jobs, inputs, model, pad_id, settings, folder, progress, checkpoints)
     if jobs[0].kind == "constrained":
         settings = settings.with_job(jobs[0].settings)
         policies, cost = train_constrained(
             jobs, inputs, model, pad_id, settings, folder, progress, checkpoints
         )
         return policies.save, cost
-    if any(job.step_loss is not None for job in jobs):
+    if any(job.step_loss is not None and job.adapter is None for job in jobs):
         settings = settings.with_job(jobs[0].settings)
         policies, cost = train_scalarized(
             jobs, inputs, model, pad_id, settings, folder, progress, checkpoints
@@ -112,7 +116,10 @@ def train_job(
     """
     settings = settings.with_job(job.settings)
     started = time.process_time()
-    work = _sft(job, inputs) if job.kind == "sft" else _pairwise(job, inputs, settings.seed)
+    if job.kind == "sft":
+        work = _sft(job, inputs)
+    else:
+        work = _pairwise(job, inputs, settings.seed, model)
     if not len(work.rows):
         raise InputError(
             f"job {job.id}: its rule left no row of {len(inputs.data.texts)} responses"
@@ -167,7 +174,11 @@ def _sft(job: TrainingJob, inputs: JobData) -> _Work:
     return _Work(rows[:, None], sizes, {}, loss)
 
 
-def _pairwise(job: TrainingJob, inputs: JobData, seed: int) -> _Work:
+def _pairwise(job: TrainingJob, inputs: JobData, seed: int, model: Any) -> _Work:
+    if job.adapter is not None:
+        pairs = pair_rows(job, inputs, seed)
+        conditioned = conditioned_loss(job, pairs.objectives, model, seed)
+        return _Work(pairs.rows, np.ones(len(pairs.rows)), pairs.columns, conditioned)
     if job.loss is None:
         raise InputError(f"job {job.id}: a pairwise job needs a loss")
     pairs, job_loss = pair_rows(job, inputs, seed), job.loss

@@ -3,6 +3,7 @@
 With LoRA the sum of updates is written as one adapter whose factors are stacked (PEFT's ``cat``):
 ``sum_i w_i B_i A_i`` exactly. Averaging the factors instead mixes terms of different experts
 (relative error above 1 on random adapters), and a truncated SVD loses rank; neither is used.
+Heads on a frozen trunk are stacked: what they add to a state is summed, so their mixture is exact.
 Whole output layers that come with adapters are averaged: logits are linear in them, so policies
 that share their backbone mix exactly.
 """
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from paretune.engines.lm.models import load_base, quiet_peft
+from paretune.engines.lm.state_head import attach_head, is_head, load_head, mix_heads
+from paretune.engines.lm.tradeoff_adapter import is_tradeoff_folder
 from paretune.errors import ConfigError
 from paretune.functional.mixing import average_parameters
 
@@ -43,6 +46,18 @@ def merge_policies(
     Raises:
         ConfigError: if adapters and full models are mixed, or an adapter kind has no exact sum.
     """
+    conditioned = [str(f) for f in folders if is_tradeoff_folder(f)]
+    if conditioned:
+        raise ConfigError(
+            f"merge: found {conditioned}, policies that are conditioned on the trade-off, expected "
+            "experts: each of them answers for every trade-off by itself (steering: condition)"
+        )
+    if all(is_head(f) for f in folders):
+        model = load_base(base, is_frozen=True, quantize=quantize)
+        heads = [load_head(folder, model) for folder in folders]
+        return attach_head(model, mix_heads(heads, weights)).eval()
+    if any(is_head(f) for f in folders):
+        raise ConfigError(f"merge: found heads and other policies together in {list(folders)}")
     is_adapter = [(f / "adapter_config.json").exists() for f in folders]
     if all(is_adapter):
         return _merge_adapters(folders, weights, base, quantize)

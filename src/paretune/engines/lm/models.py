@@ -22,6 +22,13 @@ from transformers.utils.logging import disable_progress_bar
 
 from paretune.engines.lm.forward import fast_dtype, set_matmul_precision
 from paretune.engines.lm.settings import LoraSettings
+from paretune.engines.lm.state_head import attach_head, is_head, load_head
+from paretune.engines.lm.tradeoff_adapter import (
+    has_tradeoff_adapter,
+    is_tradeoff_folder,
+    load_tradeoff_adapter,
+    save_tradeoff_adapter,
+)
 from paretune.errors import InputError
 
 _FULL = torch.float32
@@ -143,17 +150,28 @@ def quiet_peft() -> Iterator[None]:
 def load_policy(
     folder: Path, base: str | os.PathLike[str], *, train: bool = False, quantize: str = "none"
 ) -> Any:
-    """A trained policy: an adapter folder on its base, or a full model folder.
+    """A trained policy: an adapter or a head on its base, or a full model folder.
 
     Args:
         folder: of the policy.
-        base: that adapters belong to.
+        base: that adapters and heads belong to.
         train: whether the policy goes on training.
         quantize: how the base was loaded when the adapters were trained.
 
     Raises:
-        InputError: if the folder holds neither.
+        InputError: if the folder holds none of them, or a head is to go on training.
     """
+    if is_head(folder):
+        if train:
+            raise InputError(
+                f"{folder}: found a head on a frozen trunk, expected a policy that can go on "
+                "training (backbone: own)"
+            )
+        model = load_base(base, is_frozen=True, quantize=quantize)
+        return attach_head(model, load_head(folder, model)).eval()
+    if is_tradeoff_folder(folder):
+        model = load_base(base, is_frozen=True, quantize=quantize)
+        return load_tradeoff_adapter(model, folder, train=train)
     if (folder / "adapter_config.json").exists():
         from peft import PeftModel
 
@@ -162,13 +180,18 @@ def load_policy(
             return PeftModel.from_pretrained(model, str(folder), is_trainable=train)
     if (folder / "config.json").exists():
         return load_base(folder, is_frozen=not train)
-    raise InputError(f"{folder}: found no policy, expected adapter_config.json or config.json")
+    raise InputError(
+        f"{folder}: found no policy, expected adapter_config.json, state_head.json or config.json"
+    )
 
 
 def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write a policy in PEFT / Hugging Face file names, safetensors only, with its tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    if has_tradeoff_adapter(model):
+        save_tradeoff_adapter(model, folder)
+    else:
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
