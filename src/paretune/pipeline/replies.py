@@ -62,6 +62,7 @@ def load_steered(
     from paretune.engines.lm.merge import merge_policies
     from paretune.engines.lm.mix import mix_policies
     from paretune.engines.lm.models import load_base, load_policy
+    from paretune.engines.lm.tradeoff_adapter import fix_tradeoff, has_tradeoff_adapter
 
     folders = [None if p == BASE else policies[p] for p in steering.policies]
     if steering.kind == "merge":
@@ -76,7 +77,10 @@ def load_steered(
         )  # fmt: skip
     if folders[0] is None:
         return load_base(base, is_frozen=True, quantize=quantize)
-    return load_policy(folders[0], base, quantize=quantize)
+    model = load_policy(folders[0], base, quantize=quantize)
+    if has_tradeoff_adapter(model):
+        fix_tradeoff(model, steering.tradeoff.weights)
+    return model
 
 
 def draw(

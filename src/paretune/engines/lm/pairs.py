@@ -53,7 +53,7 @@ def pair_rows(job: TrainingJob, inputs: JobData, seed: int) -> PairRows:
     columns = {"reference": inputs.ref_logps[rows], "labels": labels}
     if np.isnan(columns["reference"]).any():
         raise RunError(f"job {job.id}: a response has no reference log-probability")
-    if job.step_loss is not None and job.step_loss.weights is None:
+    if job.step_loss is not None and job.step_loss.weights is None and job.adapter is None:
         columns["weights"] = users_weights(job, data, order.index)
     is_used = ~np.isnan(labels).all(axis=0)
     objectives = [(i, n) for i, n in enumerate(data.rewards.objectives) if is_used[i]]

@@ -155,6 +155,27 @@ def set_tradeoff(model: Any, weights: Sequence[float]) -> None:
         layer.tradeoff = numbers.to(layer.tradeoff)
 
 
+def fix_tradeoff(model: Any, weights: Sequence[float]) -> Any:
+    """Make a model answer for one trade-off from now on, in place, as fast as it can exactly.
+
+    Full-precision weights take the update in; half-precision or quantized ones would round it, so
+    there it stays beside them.
+
+    Args:
+        model: with a trade-off adapter.
+        weights: ``(M,)`` the trade-off.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ConfigError: if the number of weights is wrong.
+    """
+    set_tradeoff(model, weights)
+    kinds = {layer.base.weight.dtype for _, layer in _layers(model)}
+    return merge_tradeoff(model, weights) if kinds <= {torch.float32, torch.float64} else model
+
+
 @torch.no_grad()
 def merge_tradeoff(model: Any, weights: Sequence[float]) -> Any:
     """Write the update for one trade-off into the weights, in place, and drop the adapter.
