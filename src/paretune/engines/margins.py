@@ -57,6 +57,9 @@ def _implicit(margins: Margins, data: PreferenceData, log_ratios: Mapping[str, F
             f"margins: found {len(margins.experts)} experts with {len(margins.betas)} betas, "
             f"expected {n_objectives}, one an objective"
         )
+    missing = [e for e in margins.experts if e not in log_ratios]
+    if missing:
+        raise InputError(f"margins: found no log-probabilities of {missing}, expected all experts'")
     rewards = np.stack(
         [beta * log_ratios[e] for e, beta in zip(margins.experts, margins.betas, strict=True)],
         axis=1,

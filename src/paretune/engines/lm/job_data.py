@@ -28,6 +28,7 @@ class JobData:
         description_weight: of their likelihood beside the loss of the pairs.
         validation: pairs that the job is validated on, never trained on.
         visits: epochs that ``data`` holds already, so that it is gone through once; 0 = none.
+        experts: ``ref_logps`` under the experts of the job's margins instead, by id.
     """
 
     data: PreferenceData
@@ -37,6 +38,7 @@ class JobData:
     description_weight: float = 0.0
     validation: JobData | None = None
     visits: int = 0
+    experts: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
 
 @final

@@ -14,6 +14,7 @@ from torch import Tensor
 from paretune.core.job import PairOrder, TrainingJob
 from paretune.core.record import PreferenceData
 from paretune.engines.lm.job_data import JobData
+from paretune.engines.margins import pair_margins
 from paretune.errors import InputError, RunError
 from paretune.functional.losses import PairBatch
 from paretune.functional.pairing import comparison_keys
@@ -27,7 +28,7 @@ class PairRows:
     Args:
         rows: ``(Q, 2)`` response numbers, chosen and rejected.
         columns: ``(Q, ...)`` numbers that travel with the rows: ``reference`` log-probabilities,
-            ``labels``, and ``weights`` where pairs have users.
+            ``labels``, ``weights`` where pairs have users, ``margins`` where the job has some.
         objectives: column and name of those with a label.
     """
 
@@ -41,7 +42,7 @@ def pair_rows(job: TrainingJob, inputs: JobData, seed: int) -> PairRows:
 
     Raises:
         RunError: if a response has no reference log-probability.
-        InputError: if the loss wants users' weights and a comparison has none.
+        InputError: if the loss wants users' weights or margins and a comparison has none.
     """
     data = inputs.data
     keys = comparison_keys(data.n_comparisons, seed)
@@ -55,6 +56,9 @@ def pair_rows(job: TrainingJob, inputs: JobData, seed: int) -> PairRows:
         raise RunError(f"job {job.id}: a response has no reference log-probability")
     if job.step_loss is not None and job.step_loss.weights is None and job.adapter is None:
         columns["weights"] = users_weights(job, data, order.index)
+    if job.margins is not None:
+        log_ratios = {e: logps - inputs.ref_logps for e, logps in inputs.experts.items()}
+        columns["margins"] = pair_margins(job.margins, data, order, log_ratios)
     is_used = ~np.isnan(labels).all(axis=0)
     objectives = [(i, n) for i, n in enumerate(data.rewards.objectives) if is_used[i]]
     return PairRows(rows, columns, objectives)
@@ -91,7 +95,7 @@ def pair_batch(logps: Tensor, batch: Mapping[str, Any]) -> PairBatch:
     reference = batch["reference"]
     return PairBatch(
         own[:, 0], own[:, 1], reference[:, 0], reference[:, 1],
-        tokens[:, 0], tokens[:, 1], batch["labels"], batch.get("weights"),
+        tokens[:, 0], tokens[:, 1], batch["labels"], batch.get("weights"), batch.get("margins"),
     )  # fmt: skip
 
 
