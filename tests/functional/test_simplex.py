@@ -5,7 +5,7 @@ import pytest
 
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
-from paretune.functional.simplex import dirichlet, lattice, representatives
+from paretune.functional.simplex import dirichlet, lattice, representatives, spread
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,15 @@ def test_representatives_are_corners_and_center():
 def test_representatives_of_a_grid_without_corners_or_center():
     grid = [TradeOff((0.3, 0.7)), TradeOff((0.4, 0.6)), TradeOff((0.9, 0.1))]
     assert representatives(grid) == [grid[2], grid[0], grid[1]]
+
+
+def test_spread_takes_the_farthest():
+    grid = lattice(3, 4)
+    assert spread(grid, 3) == [TradeOff.only(i, 3) for i in (2, 1, 0)]
+    assert spread(grid, len(grid)) == grid
+    assert spread([TradeOff((0.3, 0.7)), TradeOff((0.4, 0.6))], 1) == [TradeOff((0.4, 0.6))]
+    with pytest.raises(ConfigError, match="found 3 of 2 trade-offs"):
+        spread([TradeOff((0.3, 0.7)), TradeOff((0.4, 0.6))], 3)
 
 
 def test_a_representative_appears_once():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -37,6 +37,7 @@ from paretune.engines.goal_cells import goal_cells
 from paretune.engines.margins import pair_margins
 from paretune.engines.minimize import minimize
 from paretune.engines.online_table import online_policy
+from paretune.engines.rewarded_table import rewarded_policies
 from paretune.engines.table_pairs import TablePairs, fit_scalarized
 from paretune.engines.table_policy import Table, TanhNetwork, best_of_n_logps
 from paretune.engines.table_rounds import TableReplies, draw_replies
@@ -64,7 +65,7 @@ class TabularEngine:
     infinity (a table fine-tuned on few actions, labels without noise) the result is the first
     policy that flat. Constrained jobs imitate the exact policy of their goal; those of a group do
     so together on the backbone of the network, each with an output layer of its own whatever its
-    kind of head. Online jobs find the exact policy of their goal by its natural gradient, and
+    kind of head. So do rewarded jobs, which minimize one loss. Online jobs find the exact policy of their goal by its natural gradient, and
     imitate it likewise.
 
     Args:
@@ -163,17 +164,24 @@ class TabularEngine:
     def _train(self, jobs: Sequence[TrainingJob], trained: Mapping[str, Tensor]) -> list[Tensor]:
         """Parameters of one job, or of all jobs of a group."""
         job = jobs[0]
+        if job.head is not None and job.head.kind == "state":
+            # With nothing shared that moves, each is trained alone.
+            held = replace(self, model=self.model.held())
+            alone = [replace(j, group=None, head=None) for j in jobs]
+            return [parameters for j in alone for parameters in held._train([j], trained)]
         if job.kind == "constrained":
             targets = [self._target(job, trained) for job in jobs]
             names = " and ".join(job.id for job in jobs)
             return fit_policies(self.model, targets, trained[job.start], self.tolerance, names)
-        if job.group is not None:
+        if job.group is not None and job.kind != "rewarded":
             raise InputError(
                 f"job {job.id!r}: found group {job.group!r}, expected none: on a table only "
-                "constrained jobs are trained together"
+                "constrained and rewarded jobs are trained together"
             )
         data, action_of = self._source(job, trained)
         start = trained[job.start]
+        if job.kind == "rewarded":
+            return rewarded_policies(jobs, self.model, data, action_of, start, self.tolerance)
         if job.online is not None:
             return [self._online(job, job.online, start)]
         if job.kind == "sft":

@@ -102,10 +102,13 @@ def sampled_hypervolume(points: Tensor, directions: Tensor) -> Tensor:
             f"hypervolume: found directions of shape {tuple(directions.shape)}, expected "
             f"(D, {n_objectives})"
         )
-    scale = math.pi ** (n_objectives / 2) / (2**n_objectives * math.gamma(n_objectives / 2 + 1))
+    scale: float = math.pi ** (n_objectives / 2) / (
+        2**n_objectives * math.gamma(n_objectives / 2 + 1)
+    )
     # The clamp comes before the power: a negative length to an even power would be a volume.
     lengths = (points[:, None] / directions.to(points)).amin(-1).amax(0).clamp(min=0)
-    return scale * (lengths**n_objectives).mean()
+    mean: Tensor = (lengths**n_objectives).mean()
+    return scale * mean
 
 
 def positive_directions(n: int, n_objectives: int, seed: int = 0) -> Tensor:

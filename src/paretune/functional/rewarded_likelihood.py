@@ -203,6 +203,11 @@ class PolicyHypervolume:
         require_number(self, "directions", at_least=1)
         require_word(self, "estimator", ("exact", "monte_carlo"))
 
+    @property
+    def stages(self) -> tuple[float, ...]:
+        """What the progress is, one after the other, where each part is trained to its end."""
+        return (0.0,) * (self.warm_up > 0) + (1.0,) * (self.warm_up < 1)
+
     def __call__(self, batch: LikelihoodBatch) -> Tensor:
         """The loss of all policies, a scalar.
 

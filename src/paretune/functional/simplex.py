@@ -71,6 +71,38 @@ def representatives(tradeoffs: Sequence[TradeOff]) -> list[TradeOff]:
     return list(dict.fromkeys(nearest_tradeoff(w, tradeoffs) for w in wanted))
 
 
+def spread(tradeoffs: Sequence[TradeOff], n: int) -> list[TradeOff]:
+    """So many trade-offs, far from each other: the first corner, then always the farthest.
+
+    Args:
+        tradeoffs: at least ``n`` different ones, all with the same number of objectives.
+        n: >= 1.
+
+    Returns:
+        ``n`` of ``tradeoffs``, in their order; ties go to the earlier one.
+
+    Raises:
+        ConfigError: if there are not so many.
+
+    Source:
+        Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".
+
+    Example:
+        >>> [t.weights for t in spread(lattice(2, 10), 3)]
+        [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
+    """
+    known = list(dict.fromkeys(tradeoffs))
+    if not 1 <= n <= len(known):
+        raise ConfigError(f"spread: found {n} of {len(known)} trade-offs, expected 1 to all")
+    points = np.array([t.weights for t in known])
+    chosen = [known.index(nearest_tradeoff(TradeOff.only(0, points.shape[1]), known))]
+    while len(chosen) < n:
+        gaps = np.linalg.norm(points[:, None] - points[chosen], axis=-1).min(1)
+        # Equal distances differ in their last digits.
+        chosen.append(int(np.round(gaps, 9).argmax()))
+    return [known[i] for i in sorted(chosen)]
+
+
 def dirichlet(
     n_objectives: int, n: int, generator: np.random.Generator, concentration: float = 1.0
 ) -> list[TradeOff]:
