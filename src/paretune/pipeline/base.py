@@ -16,7 +16,7 @@ from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import ConfigError
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed, locked
-from paretune.pipeline.records import TRAIN, read_part
+from paretune.pipeline.records import TRAIN, held_out_prompts, read_part
 from paretune.pipeline.worlds import World, world_of
 
 Progress = Callable[[str, int, int], None]
@@ -72,9 +72,12 @@ def require_text(prompts: Sequence[Prompt]) -> None:
 
 def _sealed(config: RunConfig, run: RunFolder) -> Sealed:
     inputs: dict[str, Any] = {"train": asdict(config.base.train), "seed": config.seed}
-    if config.data.world:
+    world = world_of(config)
+    if world is not None:
         # Scenarios differ in rewards only: they share requests, replies and so the base.
         inputs |= {"world": config.data.world, "corpus": config.base.corpus}
+        if held_out_prompts(config, world):
+            inputs["held_out"] = config.evaluate.part
     else:
         records = Sealed(run.stage(1), {}).manifest or {}
         assert config.base.build is not None
@@ -91,7 +94,9 @@ def _train_on_world(
 
     tokenizer = world.tokenizer()
     model = build_model(world.base_config(), config.seed)
-    corpus = world.corpus(config.base.corpus, config.seed)
+    held_out = held_out_prompts(config, world)
+    rows = world.corpus(config.base.corpus, config.seed)
+    corpus = [row for row in rows if row[0] not in held_out]
     records = [Record(prompt, (Response(reply),)) for prompt, reply in corpus]
     data = PreferenceData.from_records(records, ("none",))
     train = config.base.train

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -17,7 +17,6 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
-    model_validator,
 )
 
 from paretune.core.method import Method
@@ -26,124 +25,28 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.settings import LoraSettings, TrainSettings
 from paretune.errors import ConfigError, nearest
 from paretune.methods import build
+from paretune.pipeline.config_sections import (
+    LARGEST_SEED,
+    BaseConfig,
+    BoxConfig,
+    BuildConfig,
+    CompareConfig,
+    DataConfig,
+    EvaluateConfig,
+    GenerateConfig,
+    RewardConfig,
+    Strict,
+    TrainedReward,
+)
 from paretune.pipeline.judge_config import JudgeConfig, may_be_secret
 from paretune.pipeline.meaning import problems_of
 from paretune.pipeline.strict_yaml import Where, apply_overrides, read_yaml
-
-for _dataclass in (TrainSettings, LoraSettings):
-    _dataclass.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
-
-
-_LARGEST_SEED = 2**31 - 1
-"""Two of them, added, are still a seed of numpy and torch."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Of runs and methods: a folder name that stays where it is put."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class DataConfig(_Strict):
-    """Where records come from: a file, one file an objective, or the embedded world."""
-
-    path: str | None = Field(None, description="file, dataset folder or hub id")
-    files: dict[str, str] = Field({}, description="one file an objective; also `data.<objective>`")
-    format: str = Field("auto", description="auto, records, pairs, responses or an importer")
-    split: str | None = Field(None, description="split of a dataset folder or hub id")
-    labels: dict[str, str] = Field({}, description="objective: its name in the files")
-    limit: int | None = Field(None, ge=1, description="rows read of each file")
-    on_bad: Literal["error", "skip"] = Field("error", description="what a bad row does")
-    plain_prompts: bool = Field(False, description="prompts hold their own turn marks")
-    test_share: float = Field(0.1, gt=0, lt=1, description="share of prompts kept for evaluation")
-    world: Literal["handy", "advice"] | None = Field(None, description="an embedded language world")
-    scenario: Literal["A", "B", "C", "D"] = Field("A", description="of the world handy")
-    pairs: int = Field(2000, ge=1, description="comparisons drawn from the world")
-    graded_labels: bool = Field(False, description="labels from scores tell by how much")
-    pairs_per_prompt: int | None = Field(
-        None, ge=1, description="comparisons made from scores, of each prompt; default all"
-    )
-    judge: JudgeConfig | None = Field(None, description="a language model that labels comparisons")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DataConfig:
-        given = [n for n in ("path", "files", "world") if getattr(self, n)]
-        if len(given) != 1:
-            raise ValueError(
-                f"found {given or 'nothing'}, expected one of path, files (data.<objective>), world"
-            )
-        if self.judge is not None and self.graded_labels:
-            raise ValueError("found judge and graded_labels, expected one: both make the labels")
-        return self
-
-
-class TrainedReward(_Strict):
-    """A reward model trained on the run's own comparisons, from the run's base."""
-
-    half: Literal["all", "first", "second"] = Field(
-        "all", description="which training prompts it sees; judges should see the other half"
-    )
-    train: TrainSettings = Field(TrainSettings(epochs=1, batch_size=16), description="its training")
-
-
-class RewardConfig(_Strict):
-    """One objective's reward: exactly one of column, function, model, trained."""
-
-    column: str | None = Field(None, description="scores that the records hold")
-    function: str | None = Field(None, description="file.py:name of a Python function")
-    model: str | None = Field(None, description="folder or hub id of a classification model")
-    trained: TrainedReward | None = Field(None, description="a model trained on the comparisons")
-    logit: int | None = Field(None, ge=0, description="which output of the model, if many")
-    sign: Literal[1, -1] = Field(1, description="-1 where a smaller output is better")
-    input: Literal["prompt+response", "response", "chat"] = Field(
-        "prompt+response", description="what the model reads"
-    )
-    turns: dict[str, str] = Field({}, description="role: how a turn is written as text")
-    max_tokens: int | None = Field(None, ge=8, description="longer inputs are cut and counted")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> RewardConfig:
-        given = [n for n in ("column", "function", "model", "trained") if getattr(self, n)]
-        if len(given) != 1:
-            raise ValueError(
-                f"found {given or 'nothing'}, expected one of column, function, model, trained"
-            )
-        return self
-
-
-class BuildConfig(_Strict):
-    """A base from nothing: sizes of a Llama-shaped model and its tokenizer."""
-
-    hidden: int = Field(128, ge=1)
-    layers: int = Field(4, ge=1)
-    heads: int = Field(4, ge=1)
-    feed_forward: int = Field(384, ge=1)
-    max_positions: int = Field(512, ge=8)
-    vocabulary: int = Field(4096, ge=259)
-
-
-class BaseConfig(_Strict):
-    """The base policy: a local folder, a hub id, or built and trained from nothing."""
-
-    path: str | None = Field(None, description="local folder or hub id")
-    build: BuildConfig | None = Field(None, description="sizes of a base from nothing")
-    corpus: int = Field(51200, ge=1, description="replies of the world that train its base")
-    train: TrainSettings = Field(
-        TrainSettings(
-            learning_rate=4e-3, epochs=1, batch_size=32, warmup_steps=40, max_response_tokens=512
-        ),
-        description="language modelling of a base from nothing",
-    )
-
-    @model_validator(mode="after")
-    def _one_start(self) -> BaseConfig:
-        if self.path and self.build:
-            raise ValueError("found path and build, expected one of the two")
-        return self
-
-
-class GridConfig(_Strict):
+class GridConfig(Strict):
     """A lattice on the simplex: every weight a multiple of 1/grid."""
 
     grid: int = Field(10, ge=1)
@@ -167,40 +70,6 @@ TradeOffs = Annotated[
 """A lattice, or named weights."""
 
 
-class GenerateConfig(_Strict):
-    """Decoding, the same for every method."""
-
-    max_new_tokens: int = Field(64, ge=1)
-    temperature: float = Field(1.0, ge=0, description="0 = greedy")
-    top_p: float = Field(1.0, gt=0, le=1)
-    rows: int = Field(512, ge=1, description="replies in a batch")
-
-
-class BoxConfig(_Strict):
-    """Raw rewards that count as 0 and as 1, one number an objective."""
-
-    low: list[float]
-    high: list[float]
-
-    @model_validator(mode="after")
-    def _has_room(self) -> BoxConfig:
-        # Written so that NaN fails as well.
-        if not all(lo < hi for lo, hi in zip(self.low, self.high, strict=False)):
-            raise ValueError("expected low < high on every objective")
-        return self
-
-
-class EvaluateConfig(_Strict):
-    """How policies are measured."""
-
-    prompts: int | None = Field(None, ge=1, description="test prompts used; default all")
-    draws: int = Field(1, ge=1, description="replies a prompt")
-    rewards: dict[str, RewardConfig] = Field({}, description="judges; default the run's rewards")
-    box: BoxConfig | None = Field(None, description="frame of hypervolume; default training range")
-    resamples: int = Field(1000, ge=100, description="bootstrap resamples of prompts")
-    samples: int = Field(6, ge=0, description="prompts shown side by side in the report")
-
-
 class MethodConfig(BaseModel):
     """One method: its name, a label if it comes twice, its options beside them."""
 
@@ -209,6 +78,9 @@ class MethodConfig(BaseModel):
     label: str | None = Field(None, pattern=_NAME)
     train: dict[str, Any] = {}
     tradeoffs: TradeOffs | None = None
+    search: dict[str, list[Any]] = Field(
+        {}, description="option, or train.<setting>: values that `paretune compare` chooses among"
+    )
 
     @property
     def name(self) -> str:
@@ -221,11 +93,11 @@ class MethodConfig(BaseModel):
         return dict(self.model_extra or {})
 
 
-class RunConfig(_Strict):
+class RunConfig(Strict):
     """Everything a run needs to know."""
 
     name: str = Field(pattern=_NAME)
-    seed: int = Field(0, ge=0, le=_LARGEST_SEED, description="of every draw")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of every draw")
     objectives: list[str] = Field(description="the axes, in order; larger is better")
     data: DataConfig
     rewards: dict[str, RewardConfig] = Field({}, description="default: the column of that name")
@@ -235,6 +107,7 @@ class RunConfig(_Strict):
     train: TrainSettings = TrainSettings()
     generate: GenerateConfig = GenerateConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    compare: CompareConfig | None = Field(None, description="read by `paretune compare` alone")
     workers: int = Field(0, ge=0, description="processes; 0 = one a core, one a GPU")
 
     @property
@@ -365,7 +238,7 @@ def _place(key: tuple[str | int, ...], where: Where, source: str) -> str:
 _KNOWN: dict[str, Any] = {
     "": RunConfig, "data": DataConfig, "base": BaseConfig, "base.build": BuildConfig,
     "generate": GenerateConfig, "evaluate": EvaluateConfig, "evaluate.box": BoxConfig,
-    "data.judge": JudgeConfig,
+    "data.judge": JudgeConfig, "compare": CompareConfig,
 }  # fmt: skip
 
 

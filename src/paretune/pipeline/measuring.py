@@ -140,7 +140,7 @@ def _known_front(config: RunConfig, plans: Sequence[MethodPlan]) -> KnownFront |
     asked: dict[TradeOff, None] = {}
     for plan in plans[1:]:
         asked.update(dict.fromkeys(plan.tradeoffs))
-    return world.known_front(tuple(asked))
+    return world.known_front(tuple(asked), config.evaluate.part)
 
 
 def _not_measured(users: Sequence[UserTask], failed: Mapping[str, str]) -> list[str]:

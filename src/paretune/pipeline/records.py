@@ -20,7 +20,10 @@ from paretune.functional.pairing import comparisons_from_scores, label_from_rewa
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.fingerprint import data_identity
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
-from paretune.pipeline.worlds import world_of
+from paretune.pipeline.worlds import World, world_of
+
+VALIDATION_SHARE = 0.1
+"""Of the training prompts, for ``evaluate.part: validation``; nothing learns from them then."""
 
 _LEAST_SHARE = 0.05
 """Of the range of a reward: a margin that small is never a full preference."""
@@ -54,14 +57,19 @@ def read_run(config: RunConfig) -> ReadResult:
 
 
 def split_run(config: RunConfig, result: ReadResult) -> tuple[list[Record], list[Record]]:
-    """Training and test records; a prompt is in only one of them.
+    """Training and evaluation records; a prompt is in only one of them.
 
     Raises:
         InputError: if one of them would be empty.
     """
     share = config.data.test_share
-    parts = split_records(result.records, {"train": 1 - share, "test": share})
-    return list(parts["train"]), list(parts["test"])
+    shares = {"train": 1 - share, "test": share}
+    if config.evaluate.part == "validation":
+        # The test prompts keep their place: what is chosen here never saw them.
+        held_out = VALIDATION_SHARE * (1 - share)
+        shares = {"train": 1 - share - held_out, "validation": held_out, "test": share}
+    parts = split_records(result.records, shares)
+    return list(parts["train"]), list(parts[config.evaluate.part])
 
 
 def records_stage(
@@ -123,9 +131,11 @@ def read_parts(config: RunConfig) -> Parts:
     """
     world = world_of(config)
     if world is not None:
-        train, test = world.preferences(config.data.pairs, config.seed), []
-        prompts: list[Prompt] = list(world.test_prompts)
-        facts: dict[str, Any] = {"rows_read": len(train), "used": len(train)}
+        held_out, test = held_out_prompts(config, world), []
+        drawn = world.preferences(config.data.pairs, config.seed)
+        train = [record for record in drawn if record.prompt not in held_out]
+        prompts: list[Prompt] = list(evaluation_prompts(config, world))
+        facts: dict[str, Any] = {"rows_read": len(drawn), "used": len(train)}
     else:
         result = read_run(config)
         train, test = split_run(config, result)
@@ -141,6 +151,18 @@ def read_parts(config: RunConfig) -> Parts:
     return Parts(train, test, prompts, facts)
 
 
+def evaluation_prompts(config: RunConfig, world: World) -> tuple[str, ...]:
+    """The prompts of a world that policies are measured on."""
+    is_validation = config.evaluate.part == "validation"
+    return world.validation_prompts if is_validation else world.test_prompts
+
+
+def held_out_prompts(config: RunConfig, world: World) -> frozenset[str]:
+    """Prompts of a world that nothing may learn from, the base included."""
+    is_validation = config.evaluate.part == "validation"
+    return frozenset(world.validation_prompts if is_validation else ())
+
+
 def _inputs(config: RunConfig, judged: str | None) -> dict[str, Any]:
     """What stage 1 follows from; of a judge, what it was asked and the labels it gave."""
     data = config.data
@@ -151,6 +173,8 @@ def _inputs(config: RunConfig, judged: str | None) -> dict[str, Any]:
         "content": [data_identity(s.path) for s in sources(config)] if not data.world else [],
         "seed": config.seed,
     }
+    if config.evaluate.part != "test":
+        inputs["part"] = config.evaluate.part
     if data.judge:
         inputs["judge"] = {**data.judge.asked_for, "labels": judged}
     return inputs

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from paretune.core.record import PreferenceData, prompt_key
 from paretune.core.rewards import Normalizer, RewardMatrix
 from paretune.errors import ConfigError, DataError
-from paretune.pipeline.config import RewardConfig, RunConfig, TrainedReward
+from paretune.pipeline.config import RunConfig
+from paretune.pipeline.config_sections import RewardConfig, TrainedReward
 from paretune.pipeline.fingerprint import file_digest, model_identity
 from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
 from paretune.pipeline.records import TEST, TRAIN, labelled, read_part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,15 @@ from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
 from paretune.pipeline.config import RunConfig
 
+Part = Literal["validation", "test"]
+
 
 class World(Protocol):
     """What a run asks of a world."""
 
     objectives: Objectives
     train_prompts: tuple[str, ...]
+    validation_prompts: tuple[str, ...]
     test_prompts: tuple[str, ...]
 
     def preferences(self, n: int, seed: int) -> list[Record]:
@@ -36,8 +39,8 @@ class World(Protocol):
     def is_well_formed(self, prompt: str, reply: str) -> bool:
         """Whether the grammar accepts the reply."""
 
-    def known_front(self, tradeoffs: Sequence[TradeOff]) -> KnownFront:
-        """What is attainable."""
+    def known_front(self, tradeoffs: Sequence[TradeOff], part: Part = "test") -> KnownFront:
+        """What is attainable on a part of the prompts."""
 
     def tokenizer(self) -> Any:
         """The world's tokenizer."""

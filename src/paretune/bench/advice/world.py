@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -199,15 +199,18 @@ class Advice:
         where = uniform(hash_keys(seed, _ASKED + purpose, np.arange(n))) * len(requests)
         return [requests[i] for i in where.astype(np.int64).tolist()]
 
-    def known_front(self, tradeoffs: Sequence[TradeOff] = ()) -> KnownFront:
-        """What can be reached on the test prompts, exactly.
+    def known_front(
+        self, tradeoffs: Sequence[TradeOff] = (), part: Literal["validation", "test"] = "test"
+    ) -> KnownFront:
+        """What can be reached on the evaluation prompts, exactly.
 
         Args:
             tradeoffs: trade-offs of the run, over which the best Chebyshev utility is averaged.
+            part: which prompts.
         """
         from paretune.bench.advice.front import advice_front
 
-        unsafe = [request.is_unsafe for request in split(self.seed)["test"]]
+        unsafe = [request.is_unsafe for request in split(self.seed)[part]]
         return advice_front(self.objectives, sum(unsafe) / len(unsafe), tuple(tradeoffs))
 
     def tokenizer(self) -> PreTrainedTokenizerFast:

@@ -35,7 +35,7 @@ SCENARIOS: Mapping[str, tuple[str, ...]] = {
 }
 """Objectives of each scenario. B asks risky requests only: elsewhere nothing conflicts."""
 
-_N_TEST_PAIRS = 40
+_N_TEST_PAIRS, _N_VALIDATION_PAIRS = 40, 24
 _SLOPE = 10.0
 _MAX_DRAWS = 1000
 # First word of a seed sequence, so that corpus and preferences of one seed share no draw.
@@ -91,6 +91,14 @@ class Handy:
     def test_prompts(self) -> tuple[str, ...]:
         """Prompts of the 40 (verb, object) pairs that are never seen in training."""
         return self._asked(_split(self.seed)[1])
+
+    @property
+    def validation_prompts(self) -> tuple[str, ...]:
+        """Prompts of the last 24 training pairs, for choosing settings.
+
+        They are training prompts as well: whoever chooses by them leaves them out of training.
+        """
+        return self._asked(_split(self.seed)[0][-_N_VALIDATION_PAIRS * len(PHRASINGS) :])
 
     def _asked(self, requests: Iterable[Request]) -> tuple[str, ...]:
         only_risky = self.scenario == "B"
@@ -204,15 +212,19 @@ class Handy:
         labels = {name: 1.0 if yes else -1.0 for name, yes in zip(names, says_first, strict=True)}
         return Record(prompt, responses, (Comparison(0, 1, labels),))
 
-    def known_front(self, tradeoffs: Sequence[TradeOff] = ()) -> KnownFront:
-        """What can be reached on the test prompts, exactly.
+    def known_front(
+        self, tradeoffs: Sequence[TradeOff] = (), part: Literal["validation", "test"] = "test"
+    ) -> KnownFront:
+        """What can be reached on the evaluation prompts, exactly.
 
         Args:
             tradeoffs: trade-offs of the run, over which the best Chebyshev utility is averaged.
+            part: which prompts.
         """
         from paretune.bench.handy.front import handy_front
 
-        risky = [Request.parse(prompt).is_risky for prompt in self.test_prompts]
+        prompts = self.test_prompts if part == "test" else self.validation_prompts
+        risky = [Request.parse(prompt).is_risky for prompt in prompts]
         return handy_front(self.objectives, sum(risky) / len(risky), tuple(tradeoffs))
 
     def optimum(self, prompt: str, tradeoff: TradeOff, beta: float) -> npt.NDArray[np.float64]:
