@@ -216,6 +216,7 @@ class TestReplies:
         assert len(pool.rewards) == 6 + 10
         np.testing.assert_array_equal(pool.text_of[:6], np.arange(6))
         np.testing.assert_array_equal(pool.rewards[:6], REWARDS.numpy().reshape(6, 2))
+        np.testing.assert_array_equal(pool.rounds, [0] * 6 + [1] * 10)
 
     @pytest.mark.parametrize("with_offline", [False, True])
     def test_pairwise_compares_replies_to_the_same_prompt(self, with_offline: bool) -> None:

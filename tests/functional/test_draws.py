@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from paretune.functional.draws import hash_keys, uniform
+from paretune.functional.draws import hash_keys, told_keys, uniform
 
 
 def test_frozen_values():
@@ -37,3 +37,10 @@ def test_numbers_are_uniform_and_streams_independent(stream):
     assert abs(counts - 5000).max() < 5 * np.sqrt(5000)
     assert abs(np.corrcoef(values, uniform(keys, stream + 1))[0, 1]) < 0.02
     assert abs(np.corrcoef(values[:-1], values[1:])[0, 1]) < 0.02
+
+
+def test_told_keys_of_jobs_are_apart():
+    first = told_keys(3, "offline", 100)
+    np.testing.assert_array_equal(told_keys(3, "offline", 40), first[:40])
+    for other in (told_keys(4, "offline", 100), told_keys(3, "online-1", 100)):
+        assert len(set(first.tolist()) & set(other.tolist())) == 0

@@ -252,6 +252,13 @@ def test_steps_follow_epochs_and_processes() -> None:
     assert replace(settings, steps=7).n_steps(10, processes=3) == 7
 
 
+def test_a_job_may_take_a_share_of_the_learning_rate() -> None:
+    settings = TrainSettings(learning_rate=0.5)
+    assert settings.with_job({"learning_rate_factor": 0.1}).learning_rate == pytest.approx(0.05)
+    both = {"learning_rate_factor": 0.1, "learning_rate": 2.0, "steps": 3}
+    assert settings.with_job(both) == replace(settings, learning_rate=0.2, steps=3)
+
+
 def test_training_leaves_the_arithmetic_of_the_process_as_it_was() -> None:
     def is_flushed() -> bool:
         return float(torch.tensor(torch.finfo(torch.float32).tiny) / 2) == 0.0
