@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from paretune.core.job import Replies
+from paretune.core.method import Method
 from paretune.core.record import PreferenceData
+from paretune.core.tradeoff import TradeOff
 from paretune.data.check import DataSummary, summarize
 from paretune.data.counts import RowCounts
 from paretune.data.reader import ReadResult
 from paretune.errors import ConfigError
+from paretune.methods import build, method_names
 from paretune.pipeline.base import require_base, require_text
 from paretune.pipeline.comparisons import new_encoder
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.judging import foretell
+from paretune.pipeline.needs import require_scores
 from paretune.pipeline.records import labelled, read_run, split_run
 from paretune.pipeline.rewards import check_scorers, function_scorers, reward_configs
 from paretune.pipeline.sweep import check_job
@@ -130,16 +135,27 @@ def _check_own_replies(config: RunConfig) -> None:
     if not columns or world_of(config) is not None:
         return
     for method in config.methods:
-        built, tradeoffs = config.build_method(method), config.tradeoffs_of(method)
-        jobs = built.plan(len(config.objectives), tradeoffs)
-        if any(isinstance(job.source, Replies) for job in jobs) or any(
-            built.steer(t, tradeoffs).candidates > 1 for t in tradeoffs
-        ):
+        if _rewards_replies(config.build_method(method), config.tradeoffs_of(method)):
+            others = [n for n in method_names() if _learns_from_records(n, len(config.objectives))]
             raise ConfigError(
                 f"methods: {method.name} rewards replies of its own, and {', '.join(columns)} is "
                 f"only a column of the records; expected rewards.{columns[0]} with a function, a "
-                "model, or trained: {}"
+                f"model, or trained: {{}}, or a method content with these: {', '.join(others)}"
             )
+
+
+def _rewards_replies(method: Method, tradeoffs: Sequence[TradeOff]) -> bool:
+    jobs = method.plan(len(tradeoffs[0]), tradeoffs)
+    if any(isinstance(job.source, Replies) or job.online is not None for job in jobs):
+        return True
+    return any(method.steer(t, tradeoffs).candidates > 1 for t in tradeoffs)
+
+
+def _learns_from_records(name: str, n_objectives: int) -> bool:
+    try:
+        return not _rewards_replies(build(name, {}), [TradeOff.even(n_objectives)])
+    except ConfigError:  # not for so many objectives
+        return False
 
 
 def _check_quantization(config: RunConfig) -> None:
@@ -199,13 +215,9 @@ def _needs(config: RunConfig, data: PreferenceData) -> list[str]:
             f"rewards: {', '.join(empty)} has no score in the records, expected some, or "
             f"rewards.{empty[0]} with a function, a model, or trained: {{}}"
         )
+    require_scores(config, unscored, data.n_comparisons > 0)
     for method in config.methods:
         needs = config.build_method(method).needs
-        if "scores" in needs and unscored:
-            raise ConfigError(
-                f"methods: {method.name} needs a score of every response, and {unscored} have "
-                f"gaps; expected rewards.{unscored[0]} with a function, a model, or trained: {{}}"
-            )
         notes.append(f"{method.name} learns from {' and '.join(needs) or 'the responses'}")
     return notes
 

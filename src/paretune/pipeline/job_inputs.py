@@ -25,9 +25,11 @@ from paretune.functional.draws import told_keys
 from paretune.pipeline.expert_margins import with_experts
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.replies import REPLIES, positions_of, read_replies
+from paretune.pipeline.rewards import read_normalizer
+from paretune.scoring.score import score_responses
 
 if TYPE_CHECKING:
-    from paretune.engines.lm.job_data import JobData
+    from paretune.engines.lm.job_data import JobData, OwnReplies
     from paretune.pipeline.tasks import Context, Place
 
 
@@ -59,7 +61,22 @@ def job_inputs(
     if job.margins is not None and job.margins.experts:
         return with_experts(place, here, job, needed)
     inputs: JobData = here.job_data
+    if job.online is not None:
+        return replace(inputs, own=_own_replies(place, here))
     return inputs
+
+
+def _own_replies(place: Place, here: Context) -> OwnReplies:
+    from paretune.engines.lm.job_data import OwnReplies
+
+    prompts, generate = here.job_data.data.prompts, place.config.generate
+
+    def reward(prompt_of: Any, texts: Sequence[str]) -> Any:
+        asked = [prompts[int(number)] for number in prompt_of]
+        return score_responses(asked, texts, here.scorers("rewards"))
+
+    normalizer = read_normalizer(place.config, place.run)
+    return OwnReplies(here.encoder, reward, normalizer, generate.max_new_tokens, generate.rows)
 
 
 def _shown_data(

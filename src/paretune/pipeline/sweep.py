@@ -119,6 +119,8 @@ def _plan_method(
             "needs": {n: sealed[n].identity for n in first.needs if n != BASE},
             "seed": config.seed,
         }
+        if first.online is not None:
+            inputs["max_new_tokens"] = config.generate.max_new_tokens
         place = Sealed(run.policy(method.name, first.group or first.id), inputs)
         weight = _train_weight(first, settings, n_rows)
         needed = {n: folders[n] for n in first.needs if n != BASE and n in folders}
@@ -277,7 +279,8 @@ def _train_weight(job: TrainingJob, settings: Any, n_rows: tuple[int, int]) -> f
     mine = settings.with_job(job.settings)
     is_paired = job.kind == "pairwise"
     rows = n_rows[1] if is_paired else n_rows[0]
-    per_row = 2.0 if is_paired else 1.0
+    # An own reply is drawn, read by the reference, and trained on.
+    per_row = 2.0 if is_paired or job.online is not None else 1.0
     if isinstance(job.source, Shown):
         rows = job.source.users * job.source.pairs_per_user * job.source.epochs
         per_row *= _prompt_weight(job.source.prompts)
@@ -324,6 +327,11 @@ def check_job(
         InputError: if its rule refuses the data or leaves nothing.
     """
     try:
+        if job.online is not None:
+            from paretune.engines.lm.online import check_online
+
+            check_online(job, data.n_prompts)
+            return
         if job.goal is not None:
             from paretune.engines.lm.constrained import trainable_goal
 

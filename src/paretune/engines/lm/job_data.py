@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -10,7 +10,29 @@ import numpy as np
 import numpy.typing as npt
 
 from paretune.core.record import PreferenceData
-from paretune.engines.lm.encode import Encoded
+from paretune.core.rewards import Normalizer
+from paretune.engines.lm.encode import Encoded, Encoder
+
+
+@final
+@dataclass(frozen=True)
+class OwnReplies:
+    """How a policy is asked and rewarded while it trains.
+
+    Args:
+        encoder: of the run; the prompts of the job's data are in its ids.
+        reward: numbers of the prompts ``(R,)`` and R replies to their rewards ``(R, M)``, larger
+            is better, finite.
+        normalizer: statistics of the training rewards.
+        max_new_tokens: a reply is cut here, >= 1.
+        rows: replies drawn together, at most.
+    """
+
+    encoder: Encoder
+    reward: Callable[[npt.NDArray[np.int64], Sequence[str]], npt.NDArray[np.float64]]
+    normalizer: Normalizer
+    max_new_tokens: int = 64
+    rows: int = 512
 
 
 @final
@@ -29,6 +51,7 @@ class JobData:
         validation: pairs that the job is validated on, never trained on.
         visits: epochs that ``data`` holds already, so that it is gone through once; 0 = none.
         experts: ``ref_logps`` under the experts of the job's margins instead, by id.
+        own: how replies of the policy itself are drawn and rewarded, for online jobs.
     """
 
     data: PreferenceData
@@ -39,6 +62,7 @@ class JobData:
     validation: JobData | None = None
     visits: int = 0
     experts: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    own: OwnReplies | None = None
 
 
 @final

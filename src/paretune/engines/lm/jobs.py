@@ -22,6 +22,7 @@ from paretune.engines.lm.constrained import train_constrained
 from paretune.engines.lm.forward import scorer_for
 from paretune.engines.lm.job_data import JobCost, JobData
 from paretune.engines.lm.models import save_policy
+from paretune.engines.lm.online import train_online
 from paretune.engines.lm.pairs import pair_batch, pair_metrics, pair_rows
 from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.scalarized import train_scalarized
@@ -63,6 +64,9 @@ def train_jobs(
     """
     if any(job.head is not None and job.head.kind == "state" for job in jobs):
         return train_on_trunk(jobs, inputs, model, pad_id, settings, folder, progress, checkpoints)
+    if jobs[0].kind == "online":
+        cost = train_online(jobs[0], inputs, model, settings, folder, progress, checkpoints)
+        return partial(_save_alone, model), cost
     if jobs[0].kind == "constrained":
         settings = settings.with_job(jobs[0].settings)
         policies, cost = train_constrained(

@@ -35,7 +35,8 @@ BatchLoss = Callable[[Any, Batch], tuple[Tensor, Mapping[str, Tensor]]]
 Progress = Callable[[int, int, Mapping[str, float]], None]
 """(step, all steps, numbers since the last call)."""
 
-_SCHEDULES = {"constant": "constant_with_warmup"}
+SCHEDULES = {"constant": "constant_with_warmup"}
+"""Names of schedules where the library's differ from ours."""
 
 
 @final
@@ -236,7 +237,7 @@ def run_training(
         gradient_accumulation_steps=settings.accumulate,
         learning_rate=settings.learning_rate,
         # The library's "constant" leaves the warm-up out.
-        lr_scheduler_type=_SCHEDULES.get(settings.schedule, settings.schedule),
+        lr_scheduler_type=SCHEDULES.get(settings.schedule, settings.schedule),
         warmup_steps=settings.warmup_steps,
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
@@ -283,6 +284,15 @@ def run_training(
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     if best is not None:
         best.restore()
+    check_parameters(model, steps)
+
+
+def check_parameters(model: Any, steps: int) -> None:
+    """Stop a training that has diverged at its last step.
+
+    Raises:
+        RunError: if a parameter that trains is not finite.
+    """
     if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
         raise RunError(
             f"training diverged: a parameter is not finite after step {steps}; expected finite "
