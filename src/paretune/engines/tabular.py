@@ -32,6 +32,7 @@ from paretune.core.online import OnlineGoal
 from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData, prompt_text
 from paretune.core.rewards import Normalizer, RewardMatrix
+from paretune.engines.conditioned_table import at_tradeoff, fit_conditioned
 from paretune.engines.constrained_table import constrained_policy, fit_policies
 from paretune.engines.goal_cells import goal_cells
 from paretune.engines.margins import pair_margins
@@ -65,8 +66,8 @@ class TabularEngine:
     infinity (a table fine-tuned on few actions, labels without noise) the result is the first
     policy that flat. Constrained jobs imitate the exact policy of their goal; those of a group do
     so together on the backbone of the network, each with an output layer of its own whatever its
-    kind of head. So do rewarded jobs, which minimize one loss. Online jobs find the exact policy of their goal by its natural gradient, and
-    imitate it likewise.
+    kind of head. So do rewarded jobs, which minimize one loss. Online jobs find the exact policy of
+    their goal by its natural gradient, and imitate it likewise.
 
     Args:
         model: turns parameters into policies; its start is the reference.
@@ -144,7 +145,8 @@ class TabularEngine:
         elif steering.kind == "mix":
             logps = self._mixed(steering, torch.stack([*map(self.model.logps, parameters)]))
         else:
-            logps = self.model.logps(parameters[0])
+            weights = steering.tradeoff.weights
+            logps = self.model.logps(at_tradeoff(parameters[0], weights, start.numel()))
         rows = asked
         if steering.condition is not None:
             prompts = [prompt_text(self.data.prompts[s]) for s in asked]
@@ -187,6 +189,8 @@ class TabularEngine:
         if job.kind == "sft":
             return [minimize(self._sft(job, data, action_of), start, self.tolerance, job.id)]
         pairs = self._pairs(job, data, action_of, trained)
+        if job.adapter is not None:
+            return [fit_conditioned(job, pairs, start, self.tolerance)]
         if isinstance(job.step_loss, ScalarizedLoss):
             return [fit_scalarized(job.step_loss, pairs, start, self.tolerance, job.id)]
         if job.loss is None:

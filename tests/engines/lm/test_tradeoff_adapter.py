@@ -1,4 +1,4 @@
-"""The adapter that holds the trade-off: starts as the reference, is set, saved, merged, exported."""
+"""The adapter that holds the trade-off: from the reference on, to disk, merged and exported."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def test_starts_as_the_reference_for_every_tradeoff(lab: Any, name: str) -> None
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox", "gemma2", "mamba"])
 @pytest.mark.parametrize("tradeoff", TRADEOFFS)
-def test_merged_is_the_conditioned_policy(
-    lab: Any, name: str, tradeoff: tuple[float, ...]
-) -> None:
+def test_merged_is_the_conditioned_policy(lab: Any, name: str, tradeoff: tuple[float, ...]) -> None:
     model = conditioned(lab, name).double()
     set_tradeoff(model, tradeoff)
     expected = logits(model)
@@ -193,7 +191,7 @@ def test_conditioned_policies_are_not_merged(lab: Any, tmp_path: Path) -> None:
     save_policy(lab.model(), lab.tokenizer(), base)
     save_policy(conditioned(lab), lab.tokenizer(), folder)
     for folders in ([folder, folder], [base, folder]):
-        with pytest.raises(ConfigError, match="merge: found .*conditioned on the trade-off"):
+        with pytest.raises(ConfigError, match=r"merge: found .*conditioned on the trade-off"):
             merge_policies(folders, (0.5, 0.5), base)
 
 

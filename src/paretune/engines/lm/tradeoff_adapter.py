@@ -273,7 +273,9 @@ def save_tradeoff_adapter(model: Any, folder: Path) -> None:
     save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
 
 
-def load_tradeoff_adapter(model: Any, folder: str | os.PathLike[str], *, train: bool = False) -> Any:
+def load_tradeoff_adapter(
+    model: Any, folder: str | os.PathLike[str], *, train: bool = False
+) -> Any:
     """Put a saved adapter into its base, in place.
 
     Args:
