@@ -83,6 +83,10 @@ def test_a_good_configuration_has_its_defaults():
             },
             r"found 2 trade-offs at 0\.5-0\.5",
         ),
+        (
+            {"methods": [{"method": "modpo", "axis": "harmless"}]},
+            "modpo.axis: found objective 1 without a weight in trade-off 1-0",
+        ),
         ({"methods": [{"method": "dpo", "label": "../../up"}]}, r"methods\.0\.label"),
         ({"methods": [{"method": "dpo", "label": ""}]}, r"methods\.0\.label"),
         ({"methods": [{"method": "dpo", "label": "reference"}]}, "found the name 'reference'"),

@@ -139,12 +139,12 @@ class RunConfig(Strict):
     def build_method(self, method: MethodConfig) -> Method:
         """The method object; objectives given by name become columns.
 
-        A name stands for its number (``objective``, ``primary``), and names with values for one
+        A name stands for its number (``objective``, ``primary``, ``axis``), and names with values for one
         value an objective, in order (``thresholds``, ``reward_floors``).
         """
         options = method.options
         for option, value in options.items():
-            if option in ("objective", "primary") and isinstance(value, str):
+            if option in ("objective", "primary", "axis") and isinstance(value, str):
                 options[option] = self.axes.index(value)
             elif option in ("thresholds", "reward_floors") and isinstance(value, Mapping):
                 columns: list[Any] = [None] * len(self.objectives)

@@ -58,9 +58,11 @@ def problems_of(config: RunConfig) -> Iterator[tuple[Key, str]]:
 def _of_method(config: RunConfig, method: MethodConfig, key: Key) -> Iterator[tuple[Key, str]]:
     if method.name == REFERENCE:
         yield key, f"found the name {REFERENCE!r}, which results give the base policy"
-    # A plan checks the options against the objectives; which trade-off it is for is no matter.
-    even = [TradeOff.even(len(config.objectives))]
-    if problem := _problem(lambda: config.build_method(method).plan(len(even[0]), even)):
+    # A plan checks the options against the objectives and the trade-offs.
+    asked = [TradeOff.even(len(config.objectives))]
+    if not _problem(lambda: config.tradeoffs_of(method)):
+        asked = config.tradeoffs_of(method)
+    if problem := _problem(lambda: config.build_method(method).plan(len(asked[0]), asked)):
         yield key, problem
     shared = [name for name in _OF_THE_RUN if name in method.train]
     if shared:

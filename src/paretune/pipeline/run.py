@@ -31,6 +31,7 @@ from paretune.pipeline.config import RunConfig, parse_config
 from paretune.pipeline.fingerprint import model_identity
 from paretune.pipeline.folder import RunFolder, Sealed, locked, read_json, write_json, write_text
 from paretune.pipeline.measuring import FRONT, box_of, measure_run
+from paretune.pipeline.needs import check_scores
 from paretune.pipeline.pool import Outcome, Watch, default_workers, run_tasks
 from paretune.pipeline.records import read_test_prompts, records_stage
 from paretune.pipeline.rewards import rewards_stage
@@ -149,7 +150,9 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     if until == "data":
         return Finished(run, None, {})
     box_of(config, run)  # a reward that never varies is refused before anything is trained
-    check_rows(plans, read_materials(config, run, base).job_data.data, config.seed)
+    data = read_materials(config, run, base).job_data.data
+    check_scores(config, data)
+    check_rows(plans, data, config.seed)
     if until == "train":
         tasks = _once([t for plan in plans for t in plan.policies])
     workers = config.workers or default_workers()

@@ -349,8 +349,12 @@ def check_job(
         elif job.kind == "sft":
             taken = len(rule(Pool.of(data)))
         else:
-            index = rule(data.labels, comparison_keys(data.n_comparisons, seed)).index
-            taken = len(index)
+            order = rule(data.labels, comparison_keys(data.n_comparisons, seed))
+            index, taken = order.index, len(order.index)
+            if job.margins is not None and not job.margins.experts:
+                from paretune.engines.margins import pair_margins
+
+                pair_margins(job.margins, data, order, {})
             if job.adapter is not None:
                 from paretune.engines.lm.conditioned_pairs import conditioned_step_loss
 
