@@ -79,6 +79,14 @@ class TestKnownDifferences:
         found = measured("random-network", "mopo")
         assert found and found.to_aim is not None and found.to_aim < 1e-4
 
+    @pytest.mark.parametrize("name", ["random-2", "random-network", "random-ties"])
+    def test_margins_make_weighted_labels_exact(self, name: str) -> None:
+        for method in ("modpo", "modpo policies"):
+            exact, weighted = measured(name, method), measured(name, "dpo weighted")
+            assert exact and weighted and exact.to_aim is not None
+            assert exact.to_aim < 1e-5
+            assert max(p.to_optimum for p in weighted.points) > 0.1
+
     def test_mopo_keeps_the_floors_that_others_miss(self) -> None:
         for name in ("d3b", "random-2", "random-3"):
             kept, free = measured(name, "mopo"), measured(name, "rewarded_soups")

@@ -153,6 +153,16 @@ CLAIMS = (
         _kl(), "weighted", network_gap=(0.0, CONVERGED),
     ),
     Claim(
+        "modpo", "modpo",
+        "the optimum of the weighted reward everywhere, on networks as well",
+        _kl(), "weighted", corners=CONVERGED,
+    ),
+    Claim(
+        "modpo policies", "modpo",
+        "the same with implicit rewards of experts, which need comparisons only",
+        _kl(margins="policies"), "weighted", corners=CONVERGED,
+    ),
+    Claim(
         "mopo", "mopo",
         "the exact constrained optimum at every corner, an exact mixture between",
         _mopo, "constrained", EXACT, network_gap=(0.0, CONVERGED),
