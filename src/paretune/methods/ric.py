@@ -40,7 +40,10 @@ class RewardsInContext(Method):
     its wish is met by the data. Where objectives conflict, the wish of a balanced trade-off
     (0.71 of both ranges with ``p=2``) lies outside the data, and what a policy does there is
     extrapolation: in a toy a policy that was fine-tuned for the balanced trade-off alone got
-    (.25, .23) where this got (.24, .07). No constraint keeps it near the reference.
+    (.25, .23) where this got (.24, .07). Weight 0 asks for the *worst* of an objective and gets
+    it, and a tokenizer with a word a number cannot fill the gaps between the numbers it was told:
+    on the embedded world 120 steps steer nothing, 2,000 steer both objectives (rank correlation
+    .9), at a smaller hypervolume than rewarded soups. No constraint keeps it near the reference.
 
     Source: Yang et al. 2024 and its published code. Differences: goals lie in the range of the
     training rewards, not in that of a normal distribution (``range_from="gauss"`` is the code's);
