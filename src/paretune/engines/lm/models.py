@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -18,6 +19,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.pytorch_utils import Conv1D
 from transformers.utils.logging import disable_progress_bar
 
 from paretune.engines.lm.forward import fast_dtype, set_matmul_precision
@@ -29,7 +31,7 @@ from paretune.engines.lm.tradeoff_adapter import (
     load_tradeoff_adapter,
     save_tradeoff_adapter,
 )
-from paretune.errors import InputError
+from paretune.errors import ConfigError, InputError
 
 _FULL = torch.float32
 
@@ -114,12 +116,18 @@ def build_model(config: PretrainedConfig, seed: int) -> PreTrainedModel:
 
 
 def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:
-    """The model with a fresh LoRA adapter named ``default``; only the adapter trains."""
+    """The model with a fresh LoRA adapter named ``default``; only the adapter trains.
+
+    Raises:
+        ConfigError: if the top layers are asked for, and nothing there is called so.
+    """
     from peft import LoraConfig, get_peft_model
 
     target: str | list[str] = lora.target
     if "," in lora.target:
         target = [name.strip() for name in lora.target.split(",")]
+    if lora.layers != "all":
+        target = top_modules(model, target, {"top-half": 2, "top-quarter": 4}[lora.layers])
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -133,16 +141,47 @@ def add_adapter(model: PreTrainedModel, lora: LoraSettings, seed: int) -> Any:
         return get_peft_model(model, config)
 
 
+def top_modules(model: PreTrainedModel, target: str | list[str], share: int) -> list[str]:
+    """Names of the linear layers in the top blocks.
+
+    Args:
+        model: a Hugging Face causal language model.
+        target: ``all-linear``, or last parts of names.
+        share: one block of so many, at least one.
+
+    Raises:
+        ConfigError: if the model has no list of blocks, or none of them has such a layer.
+    """
+    n = int(model.config.get_text_config().num_hidden_layers)
+    lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
+    blocks = next((name for name, m in lists if len(m) == n), None)
+    wanted = [target] if isinstance(target, str) else target
+    tops = tuple(f"{blocks}.{i}." for i in range(n - max(1, n // share), n))
+    found = [
+        name
+        for name, module in model.named_modules()
+        if name.startswith(tops) and isinstance(module, nn.Linear | Conv1D)
+        if target == "all-linear" or name.rpartition(".")[2] in wanted
+    ]
+    if not found:
+        raise ConfigError(
+            f"train.lora.layers: found no layer {target!r} in the top blocks of "
+            f"{type(model).__name__}, expected all-linear or names of its linear layers"
+        )
+    return found
+
+
 @contextlib.contextmanager
 def quiet_peft() -> Iterator[None]:
     """Warnings that no user can act on.
 
     PEFT asks transformers by names that transformers warns about, and it warns of an output layer
     with an adapter when embeddings are tied to it: that matters only for writing the update into
-    the layer, which is never done here.
+    the layer, which is never done here. It tells that it transposed a layer of GPT-2, as it must.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)
         warnings.filterwarnings("ignore", "Model has `tie_word_embeddings=True`", UserWarning)
         yield
 

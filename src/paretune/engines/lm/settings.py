@@ -23,6 +23,9 @@ class LoraSettings:
         alpha: scale of the update is ``alpha / rank``.
         dropout: on the adapter's input while training, in [0, 1).
         target: ``all-linear``, or module names separated by commas.
+        layers: ``all``, ``top-half`` or ``top-quarter`` of the blocks, at least one: between heads
+            on a frozen trunk and adapters everywhere in strength and in cost. The blocks below are
+            frozen, so that nothing is propagated back through them; they still run at every step.
         quantize: ``4bit`` loads the base in 4 bits (needs a GPU and bitsandbytes).
     """
 
@@ -30,6 +33,7 @@ class LoraSettings:
     alpha: float = 32.0
     dropout: float = 0.0
     target: str = "all-linear"
+    layers: Literal["all", "top-half", "top-quarter"] = "all"
     quantize: Literal["none", "4bit"] = "none"
 
     def __post_init__(self) -> None:
