@@ -160,6 +160,10 @@ class TestRefuses:
             ({"beta": 0.0}, r"modpo.beta: found 0.0, expected a finite number > 0"),
             ({"beta": math.nan}, r"modpo.beta: found nan"),
             ({"axis": -1}, r"modpo.axis: found -1, expected the column"),
+            (
+                {"margins": "policies", "is_calibrated": False},
+                r"modpo.is_calibrated: found False, expected the default True",
+            ),
             ({"margins": "policy"}, r"modpo.margins: found 'policy' \(did you mean 'policies'"),
         ],
     )

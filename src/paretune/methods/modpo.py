@@ -43,7 +43,8 @@ class MODPO(Method):
             rewards, beta times the log-ratio of a policy trained by DPO on each objective. These
             experts need no scores, and they answer at the corners.
         is_calibrated: bring scores to Bradley-Terry units by the labels of the comparisons;
-            without it they must have them. Not read with ``policies``: implicit rewards have them.
+            without it they must have them. Must keep its default with ``policies``: implicit
+            rewards have them.
         axis: column of the objective whose labels order the pairs, >= 0, with a weight in every
             trade-off; ``None`` = the heaviest one of each.
     """
@@ -59,6 +60,9 @@ class MODPO(Method):
         check(0 < self.beta < math.inf, "modpo.beta", self.beta, "a finite number > 0")
         is_column = self.axis is None or self.axis >= 0
         check(is_column, "modpo.axis", self.axis, "the column of an objective, or none")
+        is_fine = self.margins == "scores" or self.is_calibrated
+        expected = "the default True (not read with margins 'policies')"
+        check(is_fine, "modpo.is_calibrated", self.is_calibrated, expected)
 
     @property
     def needs(self) -> tuple[Needs, ...]:
