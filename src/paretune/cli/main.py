@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from paretune.cli import bench, check, env, init, ls, quickstart, report, run
+from paretune.cli import bench, check, compare, env, init, ls, quickstart, report, run
 from paretune.errors import ParetuneError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("init")(init.init)
 app.command("ls")(ls.ls)
 app.command("check")(check.check)
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("data")(run.data)
 app.command("train")(run.train)
 app.command("eval")(run.evaluate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,8 @@ def _go(
         config = with_wish(config, *wish)
         # What comes next is asked of the wish's own folder: the file knows nothing of it.
         path = folder = folder.parent / config.name
+    if not quiet and any(method.search for method in config.methods):
+        print("paretune: search is not read here: paretune compare chooses by it", file=sys.stderr)
     if dry_run:
         from paretune.pipeline.forecast import forecast
 

@@ -1,4 +1,4 @@
-"""Statistics: bootstrap intervals over prompts, and rank correlation.
+"""Statistics: intervals over prompts and over seeds, and rank correlation.
 
 Prompts are what a run draws from a population, so prompts are resampled; replies to one prompt
 stay together. Draw the resamples once and use them for every policy and method: differences
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
+from scipy.stats import sem, spearmanr, t
 
 from paretune.core.results import Interval
 from paretune.errors import InputError, NotScoredError, ShapeError
@@ -153,6 +153,90 @@ def bootstrap(
     whole = resample_means(sums, np.ones((1, n_prompts)), replies)[0]
     resampled = [statistic(means) for means in resample_means(sums, draws, replies)]
     return percentile_interval(statistic(whole), resampled, level)
+
+
+def t_interval(values: npt.ArrayLike, level: float = 0.95) -> Interval:
+    r"""Mean of a few independent numbers with Student's interval.
+
+    :math:`\bar x \pm t_{n-1}\, s / \sqrt n`: for the same measurement on several seeds.
+
+    Args:
+        values: ``(n,)``, n >= 2.
+        level: coverage in (0, 1).
+
+    Raises:
+        InputError: with fewer than two values, or a level out of range.
+        NotScoredError: if a value is NaN.
+
+    Source:
+        Student 1908.
+
+    Example:
+        >>> t_interval([1.0, 3.0])  # t = 12.706 with one degree of freedom, s / sqrt(2) = 1
+        Interval(value=2.0, low=-10.70..., high=14.70...)
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 1 or len(found) < 2 or not 0 < level < 1:
+        raise InputError(
+            f"t interval: found {found.size} values and level {level}, expected two or more, 0 to 1"
+        )
+    if np.isnan(found).any():
+        raise NotScoredError("t interval: found NaN, expected numbers")
+    mean = float(found.mean())
+    half = float(t.ppf((1 + level) / 2, len(found) - 1) * sem(found))
+    return Interval(mean, mean - half, mean + half)
+
+
+def crossed_means(
+    resampled: npt.ArrayLike, n_resamples: int, generator: np.random.Generator
+) -> Floats:
+    r"""Means over seeds in resamples of seeds and prompts together.
+
+    Each resample draws as many seeds as there are, with replacement, and one of the resamples of
+    the prompts, the same for all seeds, since all seeds are measured on the same prompts.
+
+    Args:
+        resampled: ``(S, R, ...)`` a measurement of S seeds on R resamples of the prompts; further
+            axes (such as methods) stay together, so that their differences are paired.
+        n_resamples: B, >= 1.
+        generator: where the randomness comes from.
+
+    Returns:
+        ``(B, ...)``.
+
+    Raises:
+        ShapeError: if there is no seed or no resample.
+        InputError: if ``n_resamples`` is below 1.
+
+    Source:
+        Owen 2007, "The pigeonhole bootstrap": rows and columns of a crossed design are resampled
+        independently. With few seeds it is a little narrow, as every bootstrap is.
+
+    Example:
+        >>> means = crossed_means([[[0.0, 1.0]], [[2.0, 3.0]]], 3, np.random.default_rng(0))
+        >>> means.shape, (means[:, 1] - means[:, 0]).tolist()
+        ((3, 2), [1.0, 1.0, 1.0])
+    """
+    found = np.asarray(resampled, dtype=np.float64)
+    if found.ndim < 2 or not found.shape[0] or not found.shape[1]:
+        raise ShapeError(f"resampled seeds: found shape {found.shape}, expected (S, R, ...)")
+    if n_resamples < 1:
+        raise InputError(f"resampled seeds: found {n_resamples} resamples, expected at least 1")
+    n_seeds, n_prompt_resamples = found.shape[:2]
+    seeds = generator.integers(n_seeds, size=(n_resamples, n_seeds))
+    prompts = generator.integers(n_prompt_resamples, size=n_resamples)
+    return np.asarray(found[seeds, prompts[:, None]].mean(axis=1))
+
+
+def share_above(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """How often the first of two paired numbers is the larger one; a tie counts half.
+
+    Example:
+        >>> share_above([1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 5.0, 1.0])
+        0.625
+    """
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    return float(np.mean(difference > 0) + np.mean(difference == 0) / 2)
 
 
 def spearman(x: npt.ArrayLike, y: npt.ArrayLike) -> float | None:

@@ -201,6 +201,18 @@ def parse_config(
     return config
 
 
+def with_seeds(config: RunConfig, seeds: int | None) -> RunConfig:
+    """A recipe with another number of seeds; ``None`` leaves it as it is.
+
+    Raises:
+        ConfigError: if there are fewer than two, or the search's own is among them.
+    """
+    if seeds is None:
+        return config
+    values = config.model_dump(mode="json", exclude_unset=True)
+    return parse_config(values | {"compare": {**(values.get("compare") or {}), "seeds": seeds}})
+
+
 def _beside(values: Any, folder: Path, key: str = "") -> Any:
     """Values with every file that lies in ``folder`` named from the working directory."""
     if isinstance(values, dict):

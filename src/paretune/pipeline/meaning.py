@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
 from paretune.pipeline.judge_config import judge_problems
+from paretune.pipeline.settings_grid import search_problems
 
 if TYPE_CHECKING:
     from paretune.pipeline.config import MethodConfig, RunConfig
@@ -47,6 +48,7 @@ def problems_of(config: RunConfig) -> Iterator[tuple[Key, str]]:
         yield ("tradeoffs",), problem
     for n, method in enumerate(config.methods):
         yield from _of_method(config, method, ("methods", n))
+    yield from search_problems(config, _of_method)
     for name, times in Counter(m.name for m in config.methods).items():
         if times > 1:
             yield ("methods",), f"{name!r} comes twice, expected a label that tells them apart"

@@ -121,9 +121,13 @@ def looks(results: Sequence[RunResult]) -> dict[str, Look]:
     Eight colors repeat after eight methods; their markers are then shifted by one, so that 64
     methods stay distinct.
     """
-    names = dict.fromkeys(m.name for result in results for m in result.methods)
+    return named_looks([m.name for result in results for m in result.methods])
+
+
+def named_looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each name, in order; see :func:`looks`."""
     found = {}
-    for i, name in enumerate(names):
+    for i, name in enumerate(dict.fromkeys(names)):
         color = i % len(_LIGHT)
         marker, path = _MARKERS[(i + i // len(_LIGHT)) % len(_MARKERS)]
         found[name] = Look(_LIGHT[color], f"--m{color}", marker, path)

@@ -43,7 +43,7 @@ def draw_front(
         Tooltips of the points.
     """
     tooltips: Tooltips = {}
-    _known(axes, result, pair)
+    draw_known(axes, result, pair)
     for m, method in enumerate(result.methods):
         _front_line(axes, method, pair, styles[method.name])
         for k, point in enumerate(method.points):
@@ -117,8 +117,15 @@ def title(result: RunResult) -> str:
     return one_line(result.name, _TITLE_WIDTH)
 
 
-def _known(axes: Axes, result: RunResult, pair: tuple[int, int]) -> None:
-    """What mixtures of replies attain as an area, and the best single replies as hollow marks."""
+def draw_known(axes: Axes, result: RunResult, pair: tuple[int, int], mark: float = 6) -> None:
+    """What mixtures of replies attain as an area, and the best single replies as hollow marks.
+
+    Args:
+        axes: where to draw.
+        result: a measured run; nothing is drawn where its front is not known.
+        pair: the objectives on the horizontal and the vertical axis.
+        mark: size of the marks, in points.
+    """
     if result.known is None:
         return
     edge = _upper_right(np.array(result.known.hull, dtype=np.float64)[:, list(pair)])
@@ -132,7 +139,7 @@ def _known(axes: Axes, result: RunResult, pair: tuple[int, int]) -> None:
     axes.plot(edge[:, 0], edge[:, 1], color=look.LIMIT, lw=1.3, zorder=1)
     single = np.array(result.known.replies, dtype=np.float64)[:, list(pair)]
     single = single[non_dominated(single)]
-    axes.plot(single[:, 0], single[:, 1], "o", mfc=look.PAPER, mec=look.LIMIT, mew=1.2, ms=6,
+    axes.plot(single[:, 0], single[:, 1], "o", mfc=look.PAPER, mec=look.LIMIT, mew=1.2, ms=mark,
               ls="none", zorder=1.5)  # fmt: skip
 
 

@@ -32,7 +32,8 @@ class Table:
     def markdown(self) -> str:
         """A Markdown table, aligned so that it reads well as plain text too."""
         cells = [self.columns, *((_escaped(name), *numbers) for name, *numbers in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        # A rule of one sign would be no rule.
+        widths = [max(2, *map(len, column)) for column in zip(*cells, strict=True)]
         rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
         lines = [_line(row, widths) for row in (cells[0], rule, *cells[1:])]
         return "\n".join([*lines, *("\n" + _escaped(note) for note in self.notes)]) + "\n"
