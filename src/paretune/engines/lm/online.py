@@ -17,6 +17,8 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import TrainerCallback
@@ -179,6 +181,8 @@ def _arguments(
         "bf16": is_bfloat16,
         "gradient_checkpointing": settings.activation_checkpointing,
         "disable_dropout": True,
+        # The order of the prompts is ours, for all steps: TRL's starts anew when a job goes on.
+        "shuffle_dataset": False,
         "beta": goal.beta,
         "num_generations": goal.generations,
         "reward_weights": list(goal.weights),
@@ -246,14 +250,34 @@ def _trainer(goal: OnlineGoal, asker: Asker, inputs: JobData, model: Any, args: 
         )
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
     assert inputs.own is not None
-    numbers = [str(number) for number in range(len(inputs.encoded.prompts))]
+    per_step = goal.prompts * n_processes()
+    order = prompt_order(len(inputs.encoded.prompts), per_step, args.max_steps, args.seed)
     return OnlineTrainer(
         model=model,
         reward_funcs=asker.functions,
         args=args,
-        train_dataset=Dataset.from_dict({"prompt": numbers}),
+        train_dataset=Dataset.from_dict({"prompt": [str(number) for number in order]}),
         processing_class=inputs.own.encoder.tokenizer,
     )
+
+
+def prompt_order(n_prompts: int, per_step: int, steps: int, seed: int) -> npt.NDArray[np.int64]:
+    """Which prompts each step asks: epochs in random order, no prompt twice in a step.
+
+    Args:
+        n_prompts: there are, at least ``per_step``.
+        per_step: asked a step, over all processes.
+        steps: in all.
+        seed: of the order.
+
+    Returns:
+        ``(steps * per_step,)`` numbers of prompts.
+    """
+    rng = np.random.default_rng([seed, 6])
+    used = n_prompts // per_step * per_step
+    epochs = -(-steps * per_step // used)
+    order = np.concatenate([rng.permutation(n_prompts)[:used] for _ in range(epochs)])
+    return order[: steps * per_step]
 
 
 class _RewardCallback(TrainerCallback):
