@@ -40,10 +40,13 @@ class RewardsInContext(Method):
     its wish is met by the data. Where objectives conflict, the wish of a balanced trade-off
     (0.71 of both ranges with ``p=2``) lies outside the data, and what a policy does there is
     extrapolation: in a toy a policy that was fine-tuned for the balanced trade-off alone got
-    (.25, .23) where this got (.24, .07). Weight 0 asks for the *worst* of an objective and gets
-    it, and a tokenizer with a word a number cannot fill the gaps between the numbers it was told:
-    on the embedded world 120 steps steer nothing, 2,000 steer both objectives (rank correlation
-    .9), at a smaller hypervolume than rewarded soups. No constraint keeps it near the reference.
+    (.25, .23) where this got (.24, .07). Weight 0 asks for the *worst* of an objective. No
+    constraint keeps it near the reference.
+
+    Reading the told numbers takes training. On the embedded world (scenario A, 3,000 pairs, rate
+    1e-3, one seed, five trade-offs) the rank correlations of weight and reward were .3 and .3 after
+    120 offline steps, .7 and .9 after 600, .9 and .7 after 2,000, where a weight of 0 left at most
+    .03 of its objective; the hypervolume was .17, .26 and .18, so more control was not more front.
 
     Source: Yang et al. 2024 and its published code. Differences: goals lie in the range of the
     training rewards, not in that of a normal distribution (``range_from="gauss"`` is the code's);
