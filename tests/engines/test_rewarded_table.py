@@ -63,8 +63,9 @@ def cloned(problem: Problem, strengths: Tensor) -> Tensor:
 def points_of(problem: Problem, found: list[Tensor]) -> Tensor:
     facts = calibration(problem)
     logps = torch.stack([p.flatten() for p in found])
+    uniform = torch.full_like(logps[0], -np.log(problem.shape[1]))  # the data: every cell once
     batch = LikelihoodBatch(
-        logps, problem.ref_logps.flatten(),
+        logps, uniform,
         *(torch.from_numpy(x) for x in (facts.weights, facts.low, facts.high)),
     )  # fmt: skip
     return (batch.gains - batch.low) / (batch.high - batch.low)
@@ -136,11 +137,10 @@ def test_heads_keep_the_order_of_their_anchors() -> None:
 
 def test_the_reference_is_only_the_start() -> None:
     problem = random_problem()
-    # Far from the data, likelihoods map beyond 1, and the front is the same.
-    other = replace(problem, ref_logps=torch.randn(
-        problem.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3)
-    ).log_softmax(-1))  # fmt: skip
-    one, two = (policies(engine(p), jobs_of(THREE, warm_up=1.0)) for p in (problem, other))
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.randn(problem.shape, dtype=torch.float64, generator=generator)
+    other = replace(problem, ref_logps=(3 * noise).log_softmax(-1))
+    one, two = (policies(engine(p), jobs_of(THREE)) for p in (problem, other))
     for a, b in zip(one, two, strict=True):
         assert total_variation(a, b) < 1e-5
 
@@ -185,5 +185,5 @@ def test_what_is_refused() -> None:
         engine(problem).train(jobs_of(THREE, estimator="monte_carlo"))
     table = engine(problem)
     table.data.rewards.values[3, 1] = np.nan
-    with pytest.raises(NotScoredError, match="row 3, objective 1"):
+    with pytest.raises(NotScoredError, match="the first is response 3, objective_1"):
         table.train([one, two])

@@ -148,6 +148,31 @@ def test_directions_estimate_the_volume():
     assert float(sampled(batch).detach()) == pytest.approx(exact, rel=0.02)
 
 
+def test_the_center_is_what_anchors_lead_to():
+    found = calibrate(np.random.default_rng(1).random((10, 2)))
+    strengths = inside(CORNERS) / (found.high - found.low)
+    by_hand = []
+    for row in strengths:
+        ratio = found.weights @ row / row.sum()
+        by_hand.append([np.mean(found.weights[:, j] * np.log(ratio)) for j in range(2)])
+    np.testing.assert_allclose(found.center(CORNERS), np.mean(by_hand, axis=0))
+
+
+def test_a_center_takes_away_what_policies_gain_alike():
+    batch = replace(random_batch(3), center=torch.tensor([0.1, -0.2], dtype=torch.float64))
+    loss = PolicyHypervolume((*CORNERS, (0.5, 0.5)), warm_up=0.0)
+    points = loss.points(batch).detach()
+    mean = (torch.tensor([0.1, -0.2]) - batch.low) / (batch.high - batch.low)
+    torch.testing.assert_close(points.mean(0), mean)
+    alike = replace(batch, logps=batch.logps + 5.0)
+    torch.testing.assert_close(loss.points(alike).detach(), points)
+    (slope,) = torch.autograd.grad(loss(batch), batch.logps)
+    leaf = points.clone().requires_grad_()
+    (hypervolume_pull(leaf) - policy_hypervolume(leaf)).backward()
+    assert leaf.grad is not None
+    torch.testing.assert_close(slope, leaf.grad / (batch.high - batch.low) @ batch.weights.T / 8)
+
+
 @pytest.mark.parametrize(
     "field", [{"warm_up": 1.1}, {"warm_up": -0.1}, {"pull": -1.0}, {"memory": 1.0},
               {"directions": 0}, {"estimator": "both"}],

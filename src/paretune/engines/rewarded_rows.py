@@ -1,4 +1,4 @@
-"""Rows of rewarded jobs: which responses the policies of a group learn from."""
+"""Rows of rewarded jobs: which responses the policies of a group learn from, and how much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from paretune.core.job import ConditionedRows, Pool, TrainingJob
+from paretune.core.record import PreferenceData
+from paretune.core.rewards import RewardMatrix
 from paretune.errors import InputError
+from paretune.functional.rewarded_likelihood import Calibration, calibrate
 
 
 def rewarded_rows(jobs: Sequence[TrainingJob], pool: Pool) -> npt.NDArray[np.int64]:
@@ -36,6 +39,29 @@ def rewarded_rows(jobs: Sequence[TrainingJob], pool: Pool) -> npt.NDArray[np.int
     if not len(chosen[0]):
         raise InputError(f"job {jobs[0].id!r}: its row rule chose none of {len(pool.text_of)} rows")
     return chosen[0]
+
+
+def rewarded_calibration(
+    jobs: Sequence[TrainingJob], data: PreferenceData, rows: npt.NDArray[np.int64]
+) -> Calibration:
+    """Weights and range of the likelihoods of these rows.
+
+    Raises:
+        NotScoredError: naming the first missing reward.
+        InputError: naming an objective that rewards all rows alike.
+    """
+    told = (
+        f"job {jobs[0].id!r}, unlike methods that learn from pairs (dpo, rewarded_soups, mopo with "
+        "labels 'pair_hard'),"
+    )
+    values = RewardMatrix(data.rewards.objectives, data.rewards.values[rows]).require_scored(told)
+    for name, column in zip(data.rewards.objectives, values.T, strict=True):
+        if np.ptp(column) == 0:
+            raise InputError(
+                f"job {jobs[0].id!r}: found {column[0]:g} for all {len(rows)} responses on "
+                f"{name!r}, expected different rewards: likelihoods are weighed with them"
+            )
+    return calibrate(values)
 
 
 def _rows_of(job: TrainingJob, pool: Pool) -> npt.NDArray[np.int64]:

@@ -14,10 +14,10 @@ from torch import Tensor
 from paretune.core.job import Pool, TrainingJob
 from paretune.core.record import PreferenceData
 from paretune.engines.minimize import minimize
-from paretune.engines.rewarded_rows import rewarded_rows
+from paretune.engines.rewarded_rows import rewarded_calibration, rewarded_rows
 from paretune.engines.table_policy import Table, TanhNetwork
 from paretune.errors import InputError
-from paretune.functional.rewarded_likelihood import LikelihoodBatch, calibrate
+from paretune.functional.rewarded_likelihood import LikelihoodBatch
 
 
 def rewarded_policies(
@@ -56,9 +56,12 @@ def rewarded_policies(
             f"job {jobs[0].id!r}: found estimator {step_loss.estimator!r}, expected 'exact' on a "
             "table: a sampled volume has its peaks on kinks, where no gradient is flat"
         )
-    found = calibrate(data.rewards.values[rows])
+    found = rewarded_calibration(jobs, data, rows)
     cells = torch.as_tensor(data.prompt_of[rows]), torch.as_tensor(action_of[rows])
-    facts = [torch.from_numpy(x) for x in (found.weights, found.low, found.high)]
+    weights, low, high = (torch.from_numpy(x) for x in (found.weights, found.low, found.high))
+    # From the data to the reference, from where gains are counted.
+    data_logps = _data_logps(cells, model.ref_logps.shape)
+    offset = (data_logps - model.ref_logps[cells]) @ weights / len(rows)
     n_shared = 0 if isinstance(model, Table) else model.n_shared
 
     def split(joint: Tensor) -> list[Tensor]:
@@ -67,7 +70,9 @@ def rewarded_policies(
 
     def batch(joint: Tensor) -> LikelihoodBatch:
         logps = [model.logps(one)[cells] for one in split(joint)]
-        return LikelihoodBatch(torch.stack(logps), model.ref_logps[cells], *facts)
+        return LikelihoodBatch(
+            torch.stack(logps), model.ref_logps[cells], weights, low + offset, high + offset
+        )
 
     def at(progress: float) -> Callable[[Tensor], Tensor]:
         def loss(joint: Tensor) -> Tensor:
@@ -82,3 +87,11 @@ def rewarded_policies(
         # A sum over the policies, whose own losses are to be as flat as any other.
         joint = minimize(at(progress), joint, tolerance * len(jobs), name)
     return split(joint)
+
+
+def _data_logps(cells: tuple[Tensor, Tensor], shape: torch.Size) -> Tensor:
+    """``(Q,)`` log-probability of each row's action in its context, as often as it is there."""
+    counts = torch.zeros(shape, dtype=torch.float64)
+    counts.index_put_(cells, torch.ones(len(cells[0]), dtype=torch.float64), accumulate=True)
+    shares = counts / counts.sum(-1, keepdim=True).clamp(min=1)
+    return shares[cells].log()

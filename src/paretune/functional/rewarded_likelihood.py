@@ -37,13 +37,19 @@ class Calibration:
 
     Args:
         weights: ``(N, M)`` >= 0, rewards in unit range over their mean: 1 on average.
-        low: ``(M,)`` gain that maps to 0, <= 0, nats a response.
+        low: ``(M,)`` gain that maps to 0, <= 0, nats a response above the data's own distribution.
         high: ``(M,)`` gain that maps to 1.
     """
 
     weights: Floats
     low: Floats
     high: Floats
+
+    def center(self, anchors: npt.ArrayLike) -> Floats:
+        """``(M,)`` mean gain of the policies that weighted sums with anchors ``(K, M)`` lead to."""
+        strengths = inside(anchors) / (self.high - self.low)
+        center: Floats = clone_gains(self.weights, strengths).mean(0)
+        return center
 
 
 def calibrate(rewards: npt.ArrayLike) -> Calibration:
@@ -55,8 +61,8 @@ def calibrate(rewards: npt.ArrayLike) -> Calibration:
     :math:`\pi_w = \sum_j w_j q_j`, so what policies near the corners reach is known before
     anything is trained: ``high`` is the best and ``low`` the worst of
     :math:`E_{q_j}[\log \pi_w / D]` over the M trade-offs that lie a tenth from a corner towards
-    the center, and not above 0, the start. The reference point lies another tenth of the range
-    lower.
+    the center, and not above 0, the data themselves. The reference point lies another tenth of the
+    range lower.
 
     Args:
         rewards: ``(N, M)``, larger is better, any unit.
@@ -70,9 +76,8 @@ def calibrate(rewards: npt.ArrayLike) -> Calibration:
 
     Source:
         Ours: the paper maps likelihoods to [0, 1] in a way that could not be read. Rows are taken
-        as draws from one distribution: where prompts hold few responses each, a policy reaches
-        less of the range. A reference that is far from the data starts below and ends above the
-        range, with all policies alike.
+        as draws from one distribution: where prompts hold few responses each, policies reach less
+        of the range.
 
     Example:
         >>> found = calibrate([[0.0, 3.0], [4.0, 1.0]])
@@ -91,13 +96,32 @@ def calibrate(rewards: npt.ArrayLike) -> Calibration:
         )
     unit = (values - bottom) / spread
     weights = unit / unit.mean(0)
-    anchors = inside(np.eye(values.shape[1]))
-    ratios = weights @ anchors.T  # (N, M) density of each corner's policy over that of the data.
-    logs = np.log(np.where(ratios > 0, ratios, 1.0))
-    gains = weights.T @ logs / len(values)  # (objective, corner)
-    high = gains.max(1)
-    low = np.minimum(gains.min(1), 0.0)
+    gains = clone_gains(weights, inside(np.eye(values.shape[1])))
+    high = gains.max(0)
+    low = np.minimum(gains.min(0), 0.0)
     return Calibration(weights, low - _BELOW * (high - low), high)
+
+
+def clone_gains(weights: Floats, strengths: npt.ArrayLike) -> Floats:
+    r"""Gains of policies :math:`\propto \sum_j s_{kj} q_j` above the data's own distribution.
+
+    Args:
+        weights: ``(N, M)`` of a :class:`Calibration`.
+        strengths: ``(K, M)`` > 0.
+
+    Returns:
+        ``(K, M)`` nats a response.
+
+    Example:
+        >>> weights = np.array([[0.0, 2.0], [2.0, 0.0]])
+        >>> clone_gains(weights, [[3.0, 1.0]]).round(3).tolist()  # log 1.5 and log 0.5
+        [[0.405, -0.693]]
+    """
+    shares = np.asarray(strengths, dtype=np.float64)
+    ratios = weights @ (shares / shares.sum(-1, keepdims=True)).T  # (N, K) over the density of D.
+    logs = np.log(np.where(ratios > 0, ratios, 1.0))
+    gains: Floats = logs.T @ weights / len(weights)
+    return gains
 
 
 def inside(anchors: npt.ArrayLike) -> Floats:
@@ -125,6 +149,10 @@ class LikelihoodBatch:
         high: ``(M,)`` gain that maps to 1.
         progress: share of the training that is done, in [0, 1].
         running: ``(K, M)`` running mean of the gains so far; ``None`` = the batch is all there is.
+        center: ``(M,)`` gain above the data's own distribution that the policies have in the mean,
+            where ``low`` and ``high`` count from there too; ``None`` = they count from the
+            reference. How far the reference is from the data nobody can tell beforehand, and on the
+            way there all policies gain alike.
     """
 
     logps: Tensor
@@ -134,6 +162,7 @@ class LikelihoodBatch:
     high: Tensor
     progress: float = 1.0
     running: Tensor | None = None
+    center: Tensor | None = None
 
     @property
     def gains(self) -> Tensor:
@@ -176,7 +205,8 @@ class PolicyHypervolume:
 
     Source:
         HaM, arXiv:2412.05469: likelihoods weighted with rewards, joint hypervolume. Deviations:
-        anchors, pull and running means are ours, so is the map to [0, 1].
+        anchors, pull and running means are ours, so is the map to [0, 1], whose place follows the
+        center of the policies.
 
     Example:
         Two policies reach a half of one objective's range and a quarter of the other's.
@@ -219,15 +249,21 @@ class PolicyHypervolume:
                 f"rewarded: found {len(batch.logps)} policies and {batch.weights.shape[1]} "
                 f"objectives, expected {np.shape(self.anchors)} as the anchors"
             )
-        gains = batch.gains
-        if batch.running is not None:
-            place = self.remember(batch.running.to(gains), gains.detach())
-            gains = place + (gains - gains.detach())
-        points = (gains - batch.low) / (batch.high - batch.low)
+        points = self.points(batch)
         if batch.progress < self.warm_up:
             anchors = torch.from_numpy(inside(self.anchors)).to(points)
             return -(anchors * points).sum()
         return self.pull * hypervolume_pull(points) - self.volume(points)
+
+    def points(self, batch: LikelihoodBatch) -> Tensor:
+        """``(K, M)`` likelihoods mapped by the range, where the running mean is."""
+        gains = batch.gains
+        if batch.running is not None:
+            place = self.remember(batch.running.to(gains), gains.detach())
+            gains = place + (gains - gains.detach())
+        if batch.center is not None:
+            gains = gains - (gains.detach().mean(0) - batch.center)
+        return (gains - batch.low) / (batch.high - batch.low)
 
     def volume(self, points: Tensor) -> Tensor:
         """Hypervolume of ``(K, M)`` points, by the estimator."""

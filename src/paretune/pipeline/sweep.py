@@ -13,6 +13,7 @@ from paretune.core.policy import Steering
 from paretune.core.record import PreferenceData
 from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
+from paretune.engines.rewarded_rows import rewarded_calibration, rewarded_rows
 from paretune.errors import InputError
 from paretune.functional.goal_table import check_goal
 from paretune.functional.pairing import comparison_keys
@@ -348,6 +349,10 @@ def check_job(
             taken = check_goal(job.goal, data, seed)
         elif job.kind == "sft":
             taken = len(rule(Pool.of(data)))
+        elif job.kind == "rewarded":
+            rows = rewarded_rows([job], Pool.of(data))
+            rewarded_calibration([job], data, rows)
+            taken = len(rows)
         else:
             order = rule(data.labels, comparison_keys(data.n_comparisons, seed))
             index, taken = order.index, len(order.index)

@@ -25,6 +25,7 @@ from paretune.engines.lm.models import save_policy
 from paretune.engines.lm.online import train_online
 from paretune.engines.lm.pairs import pair_batch, pair_metrics, pair_rows
 from paretune.engines.lm.resumable import Resumable
+from paretune.engines.lm.rewarded import train_rewarded
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
@@ -70,6 +71,12 @@ def train_jobs(
     if jobs[0].kind == "constrained":
         settings = settings.with_job(jobs[0].settings)
         policies, cost = train_constrained(
+            jobs, inputs, model, pad_id, settings, folder, progress, checkpoints
+        )
+        return policies.save, cost
+    if jobs[0].kind == "rewarded":
+        settings = settings.with_job(jobs[0].settings)
+        policies, cost = train_rewarded(
             jobs, inputs, model, pad_id, settings, folder, progress, checkpoints
         )
         return policies.save, cost

@@ -34,6 +34,7 @@ from paretune.engines.lm.trainer import (
     run_training,
 )
 from paretune.engines.lm.validation import Validation
+from paretune.engines.lm.whole_step import gather, randomness, restore_randomness
 from paretune.errors import InputError
 from paretune.functional.losses import PairBatch
 from paretune.functional.scalarized_loss import ScalarizedLoss
@@ -182,10 +183,10 @@ class _Step:
         metrics = pair_metrics(each[0], self._pairs.objectives) | self._facts
         loss = loss / batch["share"]
         if "descriptions" in batch:
-            described, randomness = batch["descriptions"], _randomness(margins.device)
+            described, before = batch["descriptions"], randomness(margins.device)
             a_token = -(model(described) / described.tokens).mean()
             # The batches that follow must draw the dropout that the first pass drew.
-            _restore_randomness(margins.device, randomness)
+            restore_randomness(margins.device, before)
             metrics["description"] = a_token
             loss = loss + self._description_weight * a_token
         return loss, metrics
@@ -203,7 +204,7 @@ class _Step:
         own = [(number, _Pairs.of(each[0], margins))]
         device = margins.device
         # The batches that follow will draw the dropout that they draw here.
-        randomness = _randomness(device)
+        before = randomness(device)
         for later in range(1, self._accumulate):
             following = number + later * n_processes()
             batch = self._build(self._schedule[following])
@@ -211,12 +212,12 @@ class _Step:
             with torch.no_grad():
                 theirs = self._batches(model, batch)
                 own.append((following, _Pairs.of(theirs[0], self._margins(theirs))))
-        _restore_randomness(device, randomness)
-        everyone = sorted(_gather(own), key=lambda item: item[0])
+        restore_randomness(device, before)
+        everyone = sorted(gather(own), key=lambda item: item[0])
         pairs = _Pairs.cat([p for _, p in everyone])
         if any(loss.scalarizer.needs_gradients for loss in self._losses):
             self._weigh_gradients(model, pairs, [n for n, _ in everyone], each)
-            _restore_randomness(device, randomness)
+            restore_randomness(device, before)
         self._spread(pairs)
         self._value, parts = 0.0, self._cotangents(pairs)
         for k, (loss, state) in enumerate(zip(self._losses, self._states, strict=True)):
@@ -346,23 +347,3 @@ class _Pairs:
 
 def _far(tensor: Tensor) -> Tensor:
     return tensor.detach().double().cpu()
-
-
-def _gather(own: list[tuple[int, _Pairs]]) -> list[tuple[int, _Pairs]]:
-    """The batches of every process."""
-    if n_processes() == 1:
-        return own
-    everyone: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(everyone, own)
-    return [item for theirs in everyone for item in theirs]
-
-
-def _randomness(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.get_rng_state(), on_device
-
-
-def _restore_randomness(device: torch.device, state: tuple[Tensor, Tensor | None]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)
