@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paretune.core.job import PairOrder
-from paretune.errors import ConfigError, ShapeError
+from paretune.errors import ConfigError, InputError, ShapeError
 from paretune.functional.draws import Keys, hash_keys, uniform
 
 Labels = npt.NDArray[np.float64]
@@ -179,6 +179,29 @@ def keep_every(labels: Labels, keys: Keys) -> PairOrder:
     """
     index = np.flatnonzero(~np.isnan(labels).all(axis=1))
     return PairOrder(index, np.zeros(len(index), dtype=np.bool_))
+
+
+def keep_every_objective(labels: Labels, keys: Keys) -> PairOrder:
+    """The same for a policy that learns all objectives: each must be labelled somewhere.
+
+    Args:
+        labels: ``(P, M)`` in [-1, 1], NaN = not labelled.
+        keys: ``(P,)`` unused: nothing is drawn.
+
+    Raises:
+        InputError: naming the columns of objectives without a label that is no tie.
+
+    Example:
+        >>> keep_every_objective(np.array([[0.0, -1.0], [1.0, 0.0]]), np.zeros(2, np.uint64)).index
+        array([0, 1])
+    """
+    silent = np.flatnonzero((np.nan_to_num(labels) == 0).all(axis=0)).tolist()
+    if silent:
+        raise InputError(
+            f"comparisons: found no label that is no tie for the objectives in columns {silent}, "
+            "expected some for every objective: the policy of a trade-off learns from all of them"
+        )
+    return keep_every(labels, keys)
 
 
 def label_from_rewards(
