@@ -283,11 +283,12 @@ class Contestant:
         name: key of :data:`CONTESTANTS`.
         size: key of :data:`SIZES`, with the steps and rounds to do.
         device: ``cpu`` or ``cuda``.
+        script: whose worker it is.
     """
 
-    def __init__(self, name: str, size: Size, device: str) -> None:
+    def __init__(self, name: str, size: Size, device: str, script: str = __file__) -> None:
         self.name = name
-        command = [sys.executable, __file__, "--worker", name, "--device", device]
+        command = [sys.executable, script, "--worker", name, "--device", device]
         self._process = subprocess.Popen(
             [*command, "--size", json.dumps(asdict(size))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

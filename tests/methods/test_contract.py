@@ -53,7 +53,11 @@ MORE: Mapping[str, tuple[dict[str, Any], ...]] = {
         {"backbone": "frozen"},
         {"weights": "data"},
     ),
-    "modpo": ({"margins": "policies"},),
+    "modpo": (
+        {"margins": "policies"},
+        {"backbone": "frozen"},
+        {"margins": "policies", "backbone": "frozen"},
+    ),
     "pareto_hqd": ({"stages": 1}, {"select": "linear"}, {"select": "random"}, {"select": "full"}),
 }
 """Options beside the defaults, for methods with modes that exclude each other."""

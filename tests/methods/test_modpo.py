@@ -189,3 +189,23 @@ class TestRefuses:
         with pytest.raises(InputError, match=rf"pairs without a '{name}' score"):
             table.train(MODPO().plan(2, [TradeOff((0.5, 0.5))]))
         assert table.train(MODPO(margins="policies").plan(2, [TradeOff((0.5, 0.5))]))
+
+
+@pytest.mark.parametrize("margins", ["scores", "policies"])
+def test_heads_on_a_frozen_trunk_reach_the_optimum_too(margins: str) -> None:
+    problem = random_problem()
+    method = MODPO(beta=0.5, margins=margins, backbone="frozen")
+    jobs = method.plan(2, lattice(2, 4))
+    groups = {"modpo"} if margins == "scores" else {"experts", "modpo"}
+    assert {job.group for job in jobs} == groups
+    assert all(job.head is not None and job.head.kind == "state" for job in jobs)
+    network = TanhNetwork(problem.ref_logps)
+    table = TabularEngine(network, problem.data(), problem.action_of, problem.rewards)
+    trained = table.train(jobs)
+    n = network.n_shared
+    assert all(torch.equal(p[:n], network.start()[:n]) for p in trained.values())
+    # Logits of optima are linear in the trade-off, so that mixtures of neighbors are optima.
+    for weights in ((0.25, 0.75), (0.5, 0.5), (0.4, 0.6)):
+        wanted = TradeOff(weights)
+        found = table.steered(trained, method.steer(wanted, lattice(2, 4)))
+        assert total_variation(found, problem.optimum(wanted, beta=0.5)) < 1e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -9,6 +10,18 @@ from paretune.core.job import Head, TrainingJob
 from paretune.core.policy import Steering
 from paretune.core.tradeoff import TradeOff
 from paretune.functional.between import between
+from paretune.methods._fields import check
+
+
+def check_heads(method: str, rank: int, learning_rate: float) -> None:
+    """Refuse options of heads that are out of range.
+
+    Raises:
+        ConfigError: naming the method and the option.
+    """
+    check(rank >= 1, f"{method}.head_rank", rank, "at least 1")
+    is_fine = 0 < learning_rate < math.inf
+    check(is_fine, f"{method}.head_learning_rate", learning_rate, "a finite number > 0")
 
 
 def on_trunk(

@@ -21,7 +21,7 @@ from paretune.functional.pairing import (
     order_by_weighted_labels,
 )
 from paretune.methods._fields import check, check_choices
-from paretune.methods._trunk import on_trunk, steer_on_trunk
+from paretune.methods._trunk import check_heads, on_trunk, steer_on_trunk
 
 Labels = Literal["weighted", "mixed", "summed", "agreeing", "single"]
 Loss = Literal["sigmoid", "sigmoid_norm", "ipo"]
@@ -70,7 +70,7 @@ class DPO(Method):
     objective: int | None = None
     backbone: Literal["own", "frozen"] = "own"
     head_rank: int = 32
-    head_learning_rate: float = 1e-3
+    head_learning_rate: float = 2e-3
     paper: ClassVar[str] = "arXiv:2305.18290"
     needs: ClassVar[tuple[Needs, ...]] = ("pairs",)
 
@@ -85,9 +85,7 @@ class DPO(Method):
         else:
             expected = f"no objective with labels {self.labels!r}"
             check(self.objective is None, "dpo.objective", self.objective, expected)
-        check(self.head_rank >= 1, "dpo.head_rank", self.head_rank, "at least 1")
-        rate = self.head_learning_rate
-        check(0 < rate < math.inf, "dpo.head_learning_rate", rate, "a finite number > 0")
+        check_heads("dpo", self.head_rank, self.head_learning_rate)
         is_many = self.labels not in ("agreeing", "single")
         expected = f"own with labels {self.labels!r}: there is one policy"
         check(is_many or self.backbone == "own", "dpo.backbone", self.backbone, expected)

@@ -17,6 +17,7 @@ from paretune.functional.losses import dpo_loss
 from paretune.functional.margin_loss import modpo_loss
 from paretune.functional.pairing import order_by_objective
 from paretune.methods._fields import check, check_choices
+from paretune.methods._trunk import check_heads, on_trunk, steer_on_trunk
 
 
 @final
@@ -47,12 +48,21 @@ class MODPO(Method):
             rewards have them.
         axis: column of the objective whose labels order the pairs, >= 0, with a weight in every
             trade-off; ``None`` = the heaviest one of each.
+        backbone: ``own``: each policy is a model of its own; ``frozen``: each is a small network
+            on the last hidden states of the base, experts too, and trade-offs between are mixtures
+            of the nearest ones. Wants a ``beta`` of 0.3 or more.
+        head_rank: width of these networks, >= 1; read with backbone ``frozen``.
+        head_learning_rate: of these networks, > 0, in place of the run's; read with backbone
+            ``frozen``.
     """
 
     beta: float = 0.1
     margins: Literal["scores", "policies"] = "scores"
     is_calibrated: bool = True
     axis: int | None = None
+    backbone: Literal["own", "frozen"] = "own"
+    head_rank: int = 32
+    head_learning_rate: float = 2e-3
     paper: ClassVar[str] = "arXiv:2310.03708"
 
     def __post_init__(self) -> None:
@@ -60,6 +70,7 @@ class MODPO(Method):
         check(0 < self.beta < math.inf, "modpo.beta", self.beta, "a finite number > 0")
         is_column = self.axis is None or self.axis >= 0
         check(is_column, "modpo.axis", self.axis, "the column of an objective, or none")
+        check_heads("modpo", self.head_rank, self.head_learning_rate)
         is_fine = self.margins == "scores" or self.is_calibrated
         expected = "the default True (not read with margins 'policies')"
         check(is_fine, "modpo.is_calibrated", self.is_calibrated, expected)
@@ -77,16 +88,24 @@ class MODPO(Method):
         wanted = {t: self._axis(t) for t in tradeoffs}
         mixed = [t for t in wanted if self._corner(t) is None]
         if self.margins == "scores":
-            return [
+            return self._placed("modpo", [
                 self._mixed(t) if t in mixed else self._dpo(t, axis) for t, axis in wanted.items()
-            ]
+            ])  # fmt: skip
         experts = range(n_objectives) if mixed else sorted(set(wanted.values()))
         corners = [self._dpo(TradeOff.only(i, n_objectives), i) for i in experts]
-        return [*corners, *map(self._mixed, mixed)]
+        mixes = [*map(self._mixed, mixed)]
+        return [*self._placed("experts", corners), *self._placed("modpo", mixes)]
 
     def steer(self, tradeoff: TradeOff, trained: Sequence[TradeOff]) -> Steering:
+        if self.backbone == "frozen":
+            return steer_on_trunk(tradeoff, trained, self._id)
         served = nearest_tradeoff(tradeoff, trained)
         return Steering("pick", (self._id(served),), (1.0,), served)
+
+    def _placed(self, group: str, jobs: list[TrainingJob]) -> list[TrainingJob]:
+        if self.backbone == "own":
+            return jobs
+        return on_trunk(jobs, group, self.head_rank, self.head_learning_rate)
 
     def _mixed(self, tradeoff: TradeOff) -> TrainingJob:
         axis = self._axis(tradeoff)

@@ -17,7 +17,7 @@ from paretune.functional.build_scalarizer import ScalarizerName, build_scalarize
 from paretune.functional.pairing import keep_every, keep_labelled
 from paretune.functional.scalarized_loss import ScalarizedLoss
 from paretune.methods._fields import check, check_choices
-from paretune.methods._trunk import on_trunk, steer_on_trunk
+from paretune.methods._trunk import check_heads, on_trunk, steer_on_trunk
 
 _GROUP = "scalarized"
 
@@ -70,7 +70,7 @@ class ScalarizedDPO(Method):
     weights: Literal["tradeoff", "data"] = "tradeoff"
     backbone: Literal["own", "shared", "frozen"] = "own"
     head_rank: int = 32
-    head_learning_rate: float = 1e-3
+    head_learning_rate: float = 2e-3
     paper: ClassVar[str] = "arXiv:2502.19312"
     needs: ClassVar[tuple[Needs, ...]] = ("pairs",)
 
@@ -94,10 +94,7 @@ class ScalarizedDPO(Method):
             "scalarized_dpo.backbone", self.backbone,
             f"own with scalarizer {self.scalarizer!r}: it compares the gradients of one policy",
         )  # fmt: skip
-        check(self.head_rank >= 1, "scalarized_dpo.head_rank", self.head_rank, "at least 1")
-        rate = self.head_learning_rate
-        where = "scalarized_dpo.head_learning_rate"
-        check(0 < rate < math.inf, where, rate, "a finite number > 0")
+        check_heads("scalarized_dpo", self.head_rank, self.head_learning_rate)
 
     def plan(self, n_objectives: int, tradeoffs: Sequence[TradeOff]) -> list[TrainingJob]:
         if self.weights == "data":

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from paretune.core.job import Head, PairOrder, Pool, TrainingJob
+from paretune.core.job import Head, Margins, PairOrder, Pool, TrainingJob
 from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.checkpoints import Checkpoints
+from paretune.engines.lm.job_data import JobData
 from paretune.engines.lm.jobs import train_jobs
 from paretune.engines.lm.models import load_policy, save_policy
 from paretune.engines.lm.reference import reference_logps
@@ -25,7 +26,12 @@ from paretune.engines.lm.state_head import StateHead, attach_head, start_factors
 from paretune.errors import InputError
 from paretune.functional.build_scalarizer import build_scalarizer
 from paretune.functional.losses import mean_dpo_loss, weighted_dpo_loss
-from paretune.functional.pairing import keep_labelled, order_by_drawn_objective
+from paretune.functional.margin_loss import modpo_loss
+from paretune.functional.pairing import (
+    keep_labelled,
+    order_by_drawn_objective,
+    order_by_objective,
+)
 from paretune.functional.scalarized_loss import ScalarizedLoss
 
 RANK = 4
@@ -58,6 +64,13 @@ def scalarized(weight: float, name: str = "stch", **options: Any) -> TrainingJob
     return job(weight, loss=None, step_loss=loss, rows=rows)
 
 
+def with_margins(weight: float) -> TrainingJob:
+    weights = (weight, round(1 - weight, 3))
+    loss = partial(modpo_loss, beta=0.5, weights=weights, axis=0)
+    rows = partial(order_by_objective, index=0)
+    return job(weight, rows=rows, loss=loss, margins=Margins(("e0", "e1"), (0.5, 0.5), False))
+
+
 def imitation(start: int) -> TrainingJob:
     def rows(pool: Pool) -> Any:
         return np.arange(start, len(pool.rewards), 2)
@@ -65,12 +78,18 @@ def imitation(start: int) -> TrainingJob:
     return job(0.5, id=f"sft-{start}", kind="sft", rows=rows, loss=None)
 
 
+def with_experts(inputs: JobData) -> JobData:
+    """Two experts that differ from the reference at random."""
+    noise = np.random.default_rng(0).normal(size=(2, len(inputs.ref_logps)))
+    return replace(inputs, experts={f"e{i}": inputs.ref_logps + noise[i] for i in range(2)})
+
+
 def train(
     lab: Any, jobs: Sequence[TrainingJob], data: PreferenceData, folder: Path, **more: Any
 ) -> list[torch.Tensor]:
     """Both factors of every head, one row a head."""
     model = lab.model()
-    inputs = lab.job_data(data, model)
+    inputs = with_experts(lab.job_data(data, model))
     save, _ = train_jobs(jobs, inputs, model, lab.pad, replace(SETTINGS, **more), folder)
     heads = save.func.__self__
     return [flat(heads.alone(k)) for k in range(len(jobs))]
@@ -83,7 +102,7 @@ def flat(head: StateHead) -> torch.Tensor:
 def slowly(lab: Any, one: TrainingJob, data: PreferenceData, folder: Path) -> torch.Tensor:
     """The same head through the engine of whole models, everything below it frozen."""
     model = lab.model()
-    inputs = lab.job_data(data, model)
+    inputs = with_experts(lab.job_data(data, model))
     model.requires_grad_(False)
     head = StateHead(*start_factors(16, RANK, SETTINGS.seed, torch.float32))
     attach_head(model, head)
@@ -105,6 +124,7 @@ GROUPS = {
     "another side chosen": lambda: [job(w, order_by_drawn_objective) for w in (0.9, 0.5, 0.1)],
     "scalarized": lambda: [scalarized(w) for w in (0.9, 0.5, 0.1)],
     "learned weights": lambda: [scalarized(w, "mirror", eta=0.2) for w in (0.9, 0.1)],
+    "margins of experts": lambda: [with_margins(w) for w in (0.8, 0.3)],
     "imitation": lambda: [imitation(start) for start in (0, 1)],
 }
 

@@ -241,8 +241,10 @@ def _job_rows(job: TrainingJob, inputs: JobData, seed: int) -> JobRows:
         rows = np.asarray(job.rows(Pool.of(inputs.data)), dtype=np.int64)[:, None]  # type: ignore[call-arg]
         found = JobRows(rows, {}, [])
     else:
-        blank = replace(inputs, ref_logps=np.zeros(len(inputs.data.texts)))
-        pairs = pair_rows(job, blank, seed)
+        if job.margins is None or not job.margins.experts:
+            # Nothing else is measured from the reference, so it need not be known yet.
+            inputs = replace(inputs, ref_logps=np.zeros(len(inputs.data.texts)))
+        pairs = pair_rows(job, inputs, seed)
         found = JobRows(pairs.rows, dict(pairs.columns), pairs.objectives)
     if not len(found.rows):
         raise InputError(
