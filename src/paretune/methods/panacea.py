@@ -35,8 +35,8 @@ class Panacea(Method):
     ``loss: ipo`` the policy of every trade-off is the one that IPO with its weights would train,
     because that is linear too. What does not: the minimum of weighted DPO is not linear, so with
     ``sigmoid`` and ``soft`` the one policy is a compromise, exact nowhere (total variation to the
-    optimum of the weighted reward .06 to .5 on the tables of the bench, at the corners up to .33;
-    a policy a trade-off by weighted DPO is exact at the corners and up to .57 away between). Drawn
+    optimum of the weighted reward .12 to .48 on the tables of the bench, at the corners up to .29;
+    a policy a trade-off by weighted DPO is exact at the corners and .14 to .57 away between). Drawn
     at the corners alone (``concentration`` towards 0) it becomes Rewarded Soups, which is exact
     there. On a network nothing is exact, and few steps see few trade-offs.
 
