@@ -22,6 +22,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from paretune.core.constrained import Divergence
+from paretune.engines.lm.adapter_rows import can_stack, stack_adapters
 from paretune.engines.lm.forward import backbone_and_head
 from paretune.engines.lm.merge import merge_policies
 from paretune.engines.lm.mixture import Heads, Mixture, Part
@@ -32,13 +33,6 @@ from paretune.errors import ConfigError
 
 _HEADS = {"lm_head", "embed_out"}
 """Names of output layers."""
-
-_BASE = "__base__"
-"""PEFT's name for rows without an adapter."""
-
-_ROWLESS = ("use_dora", "lora_bias", "use_qalora", "alora_invocation_tokens", "target_parameters",
-            "trainable_token_indices", "megatron_config", "arrow_config")  # fmt: skip
-"""What a batch of several LoRA adapters cannot do row by row, or not in every layer."""
 
 
 def mix_policies(
@@ -101,22 +95,25 @@ def _parts(
 ) -> list[Part]:
     """The trained policies in their order, then the base ``n_base`` times."""
     is_shared = _share_backbone(trained)
-    if is_shared and is_head(trained[0]):
+    if all(is_head(folder) for folder in trained):
         model = load_base(base, is_frozen=True, quantize=quantize)
         layer = backbone_and_head(model)[1]
         own = [StateHeadLayer(load_head(folder, model), layer) for folder in trained]
         return [_side_by_side(model, [*own, *[layer] * n_base])]
-    if _are_adapters(trained):
+    parts: list[Part] = []
+    if _are_lora(trained):
         model, names = _with_adapters(trained, base, quantize)
-        if not (is_shared and len(trained) > 1):
-            return [Part(model, (*names, *[_BASE] * n_base))]
-        layer = model.get_base_model().get_output_embeddings()
-        model.set_adapter(names[0])
-        parts = [_side_by_side(model, [_OfAdapter(layer, name) for name in names])]
-    elif is_shared and len(trained) > 1:
+        if is_shared:
+            layer = model.get_base_model().get_output_embeddings()
+            model.set_adapter(names[0])
+            parts = [_side_by_side(model, [_OfAdapter(layer, name) for name in names])]
+        elif can_stack(model):
+            n_blocks = len(names) + n_base
+            return [Part(stack_adapters(model, names, n_blocks).eval(), n_blocks=n_blocks)]
+    elif is_shared:
         models = [load_base(folder, is_frozen=True) for folder in trained]
         parts = [_side_by_side(models[0], [backbone_and_head(m)[1] for m in models])]
-    else:
+    if not parts:
         parts = [Part(load_policy(f, base, quantize=quantize).eval()) for f in trained]
     if n_base:
         frozen = load_base(base, is_frozen=True, quantize=quantize)
@@ -170,8 +167,8 @@ def _with_adapters(
     return model.eval(), names
 
 
-def _are_adapters(folders: Sequence[Path]) -> bool:
-    """Whether rows of one batch can each have the adapter of one of the folders."""
+def _are_lora(folders: Sequence[Path]) -> bool:
+    """Whether the folders are LoRA adapters with nothing beside them but output layers."""
     from peft import PeftConfig
 
     for folder in folders:
@@ -179,14 +176,16 @@ def _are_adapters(folders: Sequence[Path]) -> bool:
             return False
         config: Any = PeftConfig.from_pretrained(str(folder))
         is_plain = config.peft_type == "LORA" and config.bias == "none"
-        is_plain = is_plain and set(config.modules_to_save or ()) <= _HEADS
-        if not is_plain or any(getattr(config, name, None) for name in _ROWLESS):
+        is_plain = is_plain and not (config.target_parameters or config.trainable_token_indices)
+        if not is_plain or not set(config.modules_to_save or ()) <= _HEADS:
             return False
     return True
 
 
 def _share_backbone(folders: Sequence[Path]) -> bool:
-    """Whether policies differ in their output layers only, to the bit."""
+    """Whether several policies differ in their output layers only, to the bit."""
+    if len(folders) < 2:
+        return False
     if all(is_head(folder) for folder in folders):
         return True
     if any(is_head(folder) for folder in folders):

@@ -30,19 +30,18 @@ class Part:
 
     Args:
         model: a Hugging Face causal language model in evaluation mode.
-        adapters: names of its adapters, one a policy (``__base__`` for none of them); empty = as
-            it is.
+        n_blocks: policies that read a block of rows each.
         n_heads: policies that its output layer holds side by side (:class:`Heads`).
     """
 
     model: Any
-    adapters: tuple[str, ...] = ()
+    n_blocks: int = 1
     n_heads: int = 1
 
     @property
     def n_policies(self) -> int:
         """How many."""
-        return max(1, len(self.adapters)) * self.n_heads
+        return self.n_blocks * self.n_heads
 
 
 @final
@@ -148,12 +147,11 @@ class Mixture(nn.Module):
 
 @final
 class _PartReader:
-    """The rows of a part: its adapters are blocks of rows, its heads blocks of the vocabulary."""
+    """Reads a part: some policies are blocks of rows, some are blocks of the vocabulary."""
 
     def __init__(self, part: Part, prompts: Prompts, pad_id: int, room: int) -> None:
         self._part = part
-        self._n_blocks = max(1, len(part.adapters))
-        self._reader = Reader(part.model, prompts * self._n_blocks, pad_id, room, part.adapters)
+        self._reader = Reader(part.model, prompts * part.n_blocks, pad_id, room)
         self._n_rows = len(prompts)
 
     def read_prompts(self) -> Tensor:
@@ -162,16 +160,17 @@ class _PartReader:
 
     def read(self, tokens: Tensor) -> Tensor:
         """``(policies, rows, V)``."""
-        return self._apart(self._reader.read(tokens.repeat(self._n_blocks)))
+        return self._apart(self._reader.read(tokens.repeat(self._part.n_blocks)))
 
     def select(self, rows: Tensor) -> None:
         """In every block the same."""
-        self._reader.select(torch.cat([rows + k * self._n_rows for k in range(self._n_blocks)]))
+        blocks = range(self._part.n_blocks)
+        self._reader.select(torch.cat([rows + k * self._n_rows for k in blocks]))
         self._n_rows = len(rows)
 
     def _apart(self, logits: Tensor) -> Tensor:
         apart = logits.unflatten(-1, (self._part.n_heads, -1)).movedim(1, 0)
-        return apart.unflatten(1, (self._n_blocks, -1)).flatten(0, 1)
+        return apart.unflatten(1, (self._part.n_blocks, -1)).flatten(0, 1)
 
 
 @final

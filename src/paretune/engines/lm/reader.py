@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -23,20 +22,12 @@ class Reader:
         prompts: one a row; padded on the left, so that all rows end at the same column.
         pad_id: the padding.
         room: tokens that will be added.
-        adapters: names of PEFT adapters, each of which reads a block of as many rows; empty = the
-            model as it is.
     """
 
     def __init__(
-        self,
-        model: Any,
-        prompts: list[npt.NDArray[np.int32]],
-        pad_id: int,
-        room: int,
-        adapters: Sequence[str] = (),
+        self, model: Any, prompts: list[npt.NDArray[np.int32]], pad_id: int, room: int
     ) -> None:
         self._model = model
-        self._adapters = tuple(adapters)
         device = next(model.parameters()).device
         width = max(len(p) for p in prompts)
         ids = np.full((len(prompts), width), pad_id, dtype=np.int64)
@@ -84,9 +75,6 @@ class Reader:
             options["position_ids"] = positions
         if self._cache is not None:
             options["past_key_values"] = self._cache
-        if self._adapters:
-            n_rows = len(ids) // len(self._adapters)
-            options["adapter_names"] = [a for a in self._adapters for _ in range(n_rows)]
         logits: Tensor = self._model(
             input_ids=ids,
             attention_mask=self._mask[:, : self._width],
