@@ -67,6 +67,10 @@ def test_a_sound_run_is_accepted(config):
         ({"methods": [{"method": "best_of_n"}]}, "best_of_n rewards replies of its own, and a, b"),
         ({"methods": [{"method": "pareto_hqd", "k": 4}]}, "pareto_hqd rewards replies of its own"),
         (
+            {"methods": [{"method": "morlhf"}]},
+            r"morlhf rewards replies of its own.*content with these: dpo, .*rewarded_soups",
+        ),
+        (
             {"methods": [{"method": "pareto_hqd", "k": 999, "stages": 1}]},
             "pareto_hqd/stage-1-0-1: select: found .* expected at least k=999",
         ),

@@ -108,6 +108,7 @@ def preflight(config: RunConfig) -> None:
     require_base(config)
     check_judges(config)
     _check_own_replies(config)
+    _check_online(config)
     _base_notes(config)
     if _is_local(config):
         new_encoder(config, str(config.base.path))
@@ -142,6 +143,15 @@ def _check_own_replies(config: RunConfig) -> None:
                 f"only a column of the records; expected rewards.{columns[0]} with a function, a "
                 f"model, or trained: {{}}, or a method content with these: {', '.join(others)}"
             )
+
+
+def _check_online(config: RunConfig) -> None:
+    from paretune.engines.lm.online import require_trl
+
+    for method in config.methods:
+        jobs = config.build_method(method).plan(len(config.objectives), config.tradeoffs_of(method))
+        if any(job.online is not None for job in jobs):
+            require_trl()
 
 
 def _rewards_replies(method: Method, tradeoffs: Sequence[TradeOff]) -> bool:

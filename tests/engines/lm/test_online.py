@@ -211,8 +211,13 @@ def test_rewards_are_asked_for_once_and_standardized(bench: Bench) -> None:
     assert asker.raw[0].tolist() == [1.0, 2.0], "logged in their own units"
 
 
-def test_the_first_gradient_is_that_of_the_objective(bench: Bench, monkeypatch: Any) -> None:
-    """RLOO by hand: mean over replies of (reward - mean of its siblings') grad log pi."""
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mamba"])
+def test_the_first_gradient_is_that_of_the_objective(lab: Any, tmp_path: Path, name: str) -> None:
+    """RLOO by hand: mean over replies of (reward - mean of its siblings') grad log pi.
+
+    Without padding here, with it there: positions must not count it.
+    """
+    bench = Bench(lab, tmp_path, name=name)
     inputs = bench.data()
     goal = replace(GOAL, prompts=12)
     model = load_base(bench.base)

@@ -46,17 +46,11 @@ _TRL = "1.16."
 """Versions that the hooks below were read in: they are not part of TRL's public interface."""
 
 
-def check_online(job: TrainingJob, n_prompts: int) -> None:
-    """Refuse an online job that could not be trained, before anything is.
-
-    Args:
-        job: of kind ``online``.
-        n_prompts: training prompts there are.
+def require_trl() -> None:
+    """Refuse to go on without TRL.
 
     Raises:
-        ConfigError: if TRL is missing, or another version than the one this is written for.
-        InputError: if the job has no goal, is asked for something that online jobs do not have, or
-            there are fewer prompts than a step asks.
+        ConfigError: if it is missing, or another version than the one this is written for.
     """
     try:
         found = version("trl")
@@ -68,6 +62,21 @@ def check_online(job: TrainingJob, n_prompts: int) -> None:
         raise ConfigError(
             f'online training: found trl {found}, expected {_TRL}x: pip install "paretune[trl]"'
         )
+
+
+def check_online(job: TrainingJob, n_prompts: int) -> None:
+    """Refuse an online job that could not be trained, before anything is.
+
+    Args:
+        job: of kind ``online``.
+        n_prompts: training prompts there are.
+
+    Raises:
+        ConfigError: without TRL.
+        InputError: if the job has no goal, is asked for something that online jobs do not have, or
+            there are fewer prompts than a step asks.
+    """
+    require_trl()
     is_plain = job.source == Offline() and job.group is None and job.condition is None
     if job.online is None or not is_plain:
         raise InputError(
