@@ -11,6 +11,7 @@ from paretune.functional.closed_form import (
     expected_rewards,
     kl_divergence,
     kl_regularized_optimum,
+    rewarded_clone,
 )
 
 
@@ -96,3 +97,32 @@ def test_bad_input_is_named(table):
         kl_regularized_optimum(ref[:2], rewards, weights, beta=1)
     with pytest.raises(ShapeError, match=r"\(S, A, M\)"):
         expected_rewards(ref, rewards[..., 0])
+
+
+def test_clone_by_hand():
+    # Proportional to .2 (1 * 2 + 0) , .3 (0 + 3 * 1) and .5 (.5 * 2 + 3 * 0).
+    data = torch.tensor([[0.2, 0.3, 0.5]]).log()
+    rewards = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.5, 0.0]]])
+    found = rewarded_clone(data, rewards, torch.tensor([2.0, 3.0])).exp()
+    assert found.tolist() == [pytest.approx([0.4 / 1.8, 0.9 / 1.8, 0.5 / 1.8])]
+
+
+def test_no_other_policy_has_a_larger_rewarded_likelihood(table):
+    ref, rewards = table
+    strengths = torch.tensor([0.3, 0.7], dtype=torch.float64)
+
+    def value(logps):
+        return (ref.exp() * (rewards @ strengths) * logps).sum()
+
+    best = rewarded_clone(ref, rewards, strengths)
+    for seed in range(20):
+        noise = torch.randn(ref.shape, generator=torch.Generator().manual_seed(seed)).double()
+        assert value((best + 0.1 * noise).log_softmax(-1)) < value(best)
+
+
+def test_what_cannot_be_cloned(table):
+    ref, rewards = table
+    with pytest.raises(InputError, match="expected numbers >= 0"):
+        rewarded_clone(ref, rewards - 0.5, torch.ones(2, dtype=torch.float64))
+    with pytest.raises(ShapeError, match="strengths has 3"):
+        rewarded_clone(ref, rewards, torch.ones(3, dtype=torch.float64))

@@ -18,9 +18,10 @@ from paretune.core.record import PreferenceData
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.table_policy import Table, TanhNetwork
 from paretune.engines.tabular import TabularEngine
-from paretune.functional.closed_form import kl_regularized_optimum
+from paretune.functional.closed_form import kl_regularized_optimum, rewarded_clone
 from paretune.functional.mixing import mix_logps
 from paretune.functional.pairing import comparison_keys
+from paretune.functional.rewarded_likelihood import calibrate, inside
 
 
 def undefined(problem: Problem, claim: Claim, method: Method) -> str | None:
@@ -78,6 +79,8 @@ def aims_of(
     if claim.aim == "constrained":
         heads = torch.stack([problem.constrained(i).logps for i in range(n_objectives)])
         return [mix_logps(heads, t.weights) for t in tradeoffs]
+    if claim.aim == "cloned" and problem.rewards is not None:
+        return _clones(problem, tradeoffs)
     if claim.aim == "weighted" and has_rewards:
         return [problem.optimum(t) for t in tradeoffs]
     if claim.aim == "first" and has_rewards:
@@ -87,6 +90,16 @@ def aims_of(
         best = kl_regularized_optimum(problem.ref_logps, problem.values, ones, problem.beta)
         return [best] * len(tradeoffs)
     return [None] * len(tradeoffs)
+
+
+def _clones(problem: Problem, tradeoffs: Sequence[TradeOff]) -> list[Tensor]:
+    """Every cell is a response once, so a context's data are uniform."""
+    cells = problem.values.flatten(0, 1).numpy()
+    found = calibrate(cells)
+    strengths = inside([t.weights for t in tradeoffs]) / (found.high - found.low)
+    rewards = torch.from_numpy(found.weights).view_as(problem.values)
+    uniform = torch.zeros_like(problem.ref_logps).log_softmax(-1)
+    return [rewarded_clone(uniform, rewards, torch.from_numpy(row)) for row in strengths]
 
 
 def _repeated(data: PreferenceData, copies: int) -> PreferenceData:

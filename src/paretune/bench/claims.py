@@ -14,7 +14,7 @@ from typing import Any, Literal, final
 from paretune.bench.problem import Problem
 from paretune.errors import ConfigError, nearest
 
-Aim = Literal["weighted", "first", "summed", "constrained", "responses"]
+Aim = Literal["weighted", "first", "summed", "constrained", "responses", "cloned"]
 Options = Callable[[Problem], Mapping[str, Any]]
 
 CONVERGED = 1e-4
@@ -41,7 +41,8 @@ class Claim:
             the KL penalty; ``first``: the same of the first objective alone; ``summed``: the same
             of the sum of rewards, M times the strength of the even trade-off; ``constrained``:
             the constrained optima at the corners, their log-probabilities mixed between;
-            ``responses``: the distribution of the responses.
+            ``responses``: the distribution of the responses; ``cloned``: that in proportion to a
+            weighted sum of rewards.
         tolerance: to the aim.
         corners: tolerance to the weighted optimum at the corners; ``None``: no claim.
         gaps: its distance to the weighted optimum by problem, as measured: what is no optimum is
@@ -118,6 +119,11 @@ _CONDITIONED = {
     "motivating-a": 0.269, "motivating-b": 0.483, "random-2": 0.153, "random-3": 0.119,
     "random-4": 0.294, "random-ties": 0.116, "random-network": 0.164, "front-convex": 0.265,
     "front-nonconvex": 0.36,
+}  # fmt: skip
+_VOLUME = {
+    "motivating-a": 0.621, "motivating-b": 0.876, "random-2": 0.74, "random-3": 0.724,
+    "random-4": 0.827, "random-ties": 0.643, "random-network": 0.74, "front-convex": 0.832,
+    "front-nonconvex": 0.85,
 }  # fmt: skip
 _SUMMED = {
     "motivating-a": 0.922, "motivating-b": 0.533, "random-2": 0.782, "random-3": 0.574,
@@ -213,6 +219,16 @@ CLAIMS = (
         "panacea corners", "panacea",
         "drawn at the corners alone it is rewarded soups: exact on tables, not on a network",
         _kl(concentration=1e-4), "weighted", 3e-3, corners=1e-3, network_gap=(0.05, 0.9),
+    ),
+    Claim(
+        "ham", "ham",
+        "clones of the data that hold the largest volume; no penalty, and so no optimum to reach",
+        gaps=_VOLUME,
+    ),
+    Claim(
+        "ham warm-up", "ham",
+        "before it spreads, it clones the data in proportion to the weighted sum of rewards",
+        lambda problem: {"warm_up": 1.0}, "cloned",
     ),
     Claim(
         "pareto_hqd", "pareto_hqd",

@@ -51,6 +51,44 @@ def kl_regularized_optimum(
     return _tilt(ref_logps, rewards @ weights, beta)
 
 
+def rewarded_clone(data_logps: Tensor, rewards: Tensor, strengths: Tensor) -> Tensor:
+    r"""Policy with the largest weighted sum of reward-weighted likelihoods, in closed form.
+
+    Maximizes :math:`\sum_j s_j E_D[r_j(x, y) \log \pi(y|x)]` over all distributions. The optimum
+    is :math:`\pi \propto D \sum_j s_j r_j`: the data, imitated in proportion to a weighted sum of
+    rewards. It has no chance where the data have none.
+
+    Args:
+        data_logps: ``(S, A)`` log-probabilities of the data, in nats.
+        rewards: ``(S, A, M)`` >= 0, larger is better for every objective.
+        strengths: ``(M,)`` > 0, any scale.
+
+    Returns:
+        ``(S, A)`` log-probabilities of the optimum, in nats.
+
+    Raises:
+        ShapeError: if the last dimension of ``rewards`` is not ``len(strengths)``.
+        InputError: if a reward is negative, where more likelihood would be a loss without end.
+
+    Source:
+        Peters and Schaal 2007, "Reinforcement Learning by Reward-weighted Regression", with
+        rewards as weights; the fixed points of HaM, arXiv:2412.05469, have this form.
+
+    Example:
+        >>> even = torch.tensor([[0.5, 0.5]]).log()
+        >>> rewards = torch.tensor([[[1.0, 0.0], [0.5, 0.5]]])
+        >>> rewarded_clone(even, rewards, torch.tensor([3.0, 1.0])).exp()
+        tensor([[0.6000, 0.4000]])
+    """
+    if rewards.shape[-1] != strengths.shape[-1]:
+        raise ShapeError(
+            f"rewards has {rewards.shape[-1]} objectives, strengths has {len(strengths)}"
+        )
+    if (rewards < 0).any():
+        raise InputError(f"rewards: found {float(rewards.min()):g}, expected numbers >= 0")
+    return torch.log_softmax(data_logps + (rewards @ strengths).log(), dim=-1)
+
+
 def dpo_optimum(ref_logps: Tensor, rewards: Tensor, beta: float, slope: float) -> Tensor:
     r"""What DPO converges to when labels are drawn from rewards.
 
