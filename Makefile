@@ -33,12 +33,13 @@ check: $(VENV)/.installed-dev ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py tests/test_imports.py
 
-bench: $(VENV)/.installed-dev ## the speed tables of docs/benchmarks.md
+bench: $(VENV)/.installed-dev ## the speed tables of docs/benchmarks.md, and a small comparison of all methods
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_step.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/generate.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/selection.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mopo.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/divergences.py
+	OMP_NUM_THREADS=1 $(BIN)/paretune compare recipes/compare_small.yaml
 
 docs: $(VENV)/.installed-dev ## regenerate docs/cli.md and docs/papers.md
 	$(BIN)/python -m paretune.cli.reference docs

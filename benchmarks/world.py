@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from paretune.cli.quickstart import quickstart_config
 from paretune.core.results import MethodResult, RunResult
+from paretune.functional.statistics import t_interval
 from paretune.pipeline.config import parse_config
 from paretune.pipeline.run import Voice, execute
 
@@ -94,11 +94,10 @@ def mean(method: MethodResult, name: str) -> float:
 
 def interval(values: list[float], digits: int) -> str:
     """Mean over seeds ± half of a 95 % t interval."""
-    center = float(np.mean(values))
     if len(values) < 2:
-        return f"{center:.{digits}f}"
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return f"{center:.{digits}f} ± {half:.{digits}f}"
+        return f"{values[0]:.{digits}f}"
+    found = t_interval(values)
+    return f"{found.value:.{digits}f} ± {found.high - found.value:.{digits}f}"
 
 
 def main() -> None:

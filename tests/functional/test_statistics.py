@@ -7,10 +7,13 @@ from paretune.errors import InputError, NotScoredError, ShapeError
 from paretune.functional.indicators import hypervolume
 from paretune.functional.statistics import (
     bootstrap,
+    crossed_means,
     percentile_interval,
     resample_means,
     resample_prompts,
+    share_above,
     spearman,
+    t_interval,
 )
 
 
@@ -126,3 +129,75 @@ def test_bad_input_is_named():
         spearman([1, 2, 3], [1, 2])
     with pytest.raises(NotScoredError):
         spearman([1, 2, np.nan], [1, 2, 3])
+
+
+def test_t_interval_by_hand():
+    # Mean 2, s = 1, standard error 1 / sqrt(3); t of two degrees of freedom at .975 is 4.302653.
+    found = t_interval([1.0, 2.0, 3.0])
+    half = 4.302653 / np.sqrt(3)
+    assert found.value == pytest.approx(2.0)
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), abs=1e-5)
+    # At level .5 it is .816497.
+    narrow = t_interval([1.0, 2.0, 3.0], level=0.5)
+    assert narrow.high - 2 == pytest.approx(0.816497 / np.sqrt(3), abs=1e-5)
+    same = t_interval([0.5, 0.5])
+    assert same.low == same.value == same.high == 0.5
+
+
+def test_t_interval_holds_the_mean_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    found = [t_interval(rng.normal(3.0, 2.0, 5)) for _ in range(2000)]
+    assert np.mean([f.low <= 3.0 <= f.high for f in found]) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [[1.0, 2.0]]])
+def test_t_interval_needs_two_numbers(values):
+    with pytest.raises(InputError, match="two or more"):
+        t_interval(values)
+
+
+def test_t_interval_refuses_holes_and_levels():
+    with pytest.raises(NotScoredError):
+        t_interval([1.0, np.nan])
+    with pytest.raises(InputError, match="level 1"):
+        t_interval([1.0, 2.0], level=1.0)
+
+
+def test_crossed_means_draw_seeds_and_prompts_apart():
+    rng = np.random.default_rng(0)
+    # Seed 0 and 1 differ by 10, resamples of prompts by 1: a mean of two seeds is one of
+    # (0, 5, 10) + (0, 1), and the prompts of both seeds are the same ones.
+    means = crossed_means([[0.0, 1.0], [10.0, 11.0]], 4000, rng)
+    values, counts = np.unique(means, return_counts=True)
+    assert values.tolist() == [0.0, 1.0, 5.0, 6.0, 10.0, 11.0]
+    expected = np.array([1, 1, 2, 2, 1, 1]) / 8
+    assert counts / 4000 == pytest.approx(expected, abs=0.03)
+
+
+def test_crossed_means_keep_methods_paired_and_inputs_as_they_are():
+    found = np.random.default_rng(1).normal(size=(3, 7, 2))
+    found[..., 1] = found[..., 0] + 0.25
+    before = found.copy()
+    means = crossed_means(found, 50, np.random.default_rng(2))
+    assert means.shape == (50, 2)
+    assert means[:, 1] - means[:, 0] == pytest.approx(np.full(50, 0.25))
+    assert (found == before).all()
+    again = crossed_means(found, 50, np.random.default_rng(2))
+    assert (means == again).all()
+
+
+@pytest.mark.parametrize("shape", [(3,), (0, 4), (3, 0)])
+def test_crossed_means_refuse_nothing(shape):
+    with pytest.raises(ShapeError):
+        crossed_means(np.zeros(shape), 5, np.random.default_rng(0))
+
+
+def test_crossed_means_need_a_resample():
+    with pytest.raises(InputError, match="at least 1"):
+        crossed_means(np.zeros((2, 2)), 0, np.random.default_rng(0))
+
+
+def test_share_above_counts_ties_half():
+    assert share_above([1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 2.0, 0.0]) == 0.5
+    assert share_above([2.0], [1.0]) == 1.0
+    assert share_above([1.0, 3.0], [2.0, 2.0]) + share_above([2.0, 2.0], [1.0, 3.0]) == 1.0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from paretune.core.comparison_results import ComparisonResult, MethodComparison, SettingTried
 from paretune.core.objective import Objectives
 from paretune.core.results import Cost, KnownFront, RunResult
 from paretune.core.tradeoff import TradeOff
 from paretune.evaluation.box import frozen_box
+from paretune.evaluation.comparison import duels, over_seeds
 from paretune.evaluation.measure import measure
 from paretune.evaluation.replies import MethodReplies, PointReplies, ReplyTable
 from paretune.functional.indicators import attainable_hypervolume, ceilings, non_dominated
@@ -104,3 +106,33 @@ def run_of_three() -> RunResult:
     direction = np.array([t.weights for t in lattice(3, 6)])
     front = direction / np.linalg.norm(direction, axis=1, keepdims=True)
     return make_run("three", ("helpful", "concise", "humour"), front.tolist(), 2)
+
+
+@pytest.fixture(scope="session")
+def compared() -> tuple[ComparisonResult, list[RunResult]]:
+    """Three seeds of scenario A; one method failed, one was searched."""
+    seeds = [make_run("brevity", ("helpful", "concise"), BREVITY, n) for n in (0, 1, 2)]
+    tried = (
+        SettingTried({"beta": 0.1}, 0.61, 0.7, 0.52, 0.0, 0.2, 12.0),
+        SettingTried({"beta": 0.5}, 0.72, 0.8, 0.64, 0.0, 0.1, 13.0),
+        SettingTried({"beta": 9.0}, None, seconds=1.0, failed="diverged"),
+    )
+    names = [m.name for m in seeds[0].methods]
+    methods = [
+        over_seeds(seeds, name, name, {"beta": 0.5}, tried if name == "dpo" else ())
+        for name in names
+    ]
+    failed = MethodComparison("sft", "sft", 11, (), {}, {}, {}, "failed on 1 of 3 seeds: x|y")
+    rng = np.random.default_rng(0)
+    made = {
+        m.name: {y: np.array([[v] for v in m.values[y]]) for y in ("hypervolume", "utility_min")}
+        for m in methods
+    }
+    result = ComparisonResult(
+        name="brevity compared", objectives=seeds[0].objectives, seeds=(0, 1, 2),
+        runs=("seed-0", "seed-1", "seed-2"), methods=(*methods, failed),
+        duels=duels(made, 500, rng), duels_from="3 seeds", shares_of="what is attainable",
+        criterion="both", budget=4, n_prompts=60, notes=("A note.",), facts={"torch": "2"},
+        seconds={"search": 26.0, "training": 700.0, "replies": 9.0},
+    )  # fmt: skip
+    return result, seeds
