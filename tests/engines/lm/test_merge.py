@@ -151,3 +151,11 @@ def test_adapters_and_full_models_do_not_mix(lab: Any, tmp_path: Path) -> None:
     save_policy(lab.model(), lab.tokenizer(), two)
     with pytest.raises(ConfigError, match="adapters and full models together"):
         merge_policies([one, two], (0.5, 0.5), two)
+
+
+def test_policies_of_different_bases_are_refused(lab: Any, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    save_policy(lab.model(), lab.tokenizer(), one)
+    save_policy(lab.model("gpt2"), lab.tokenizer(), two)
+    with pytest.raises(ConfigError, match=r"merge: found policies of different bases: kind and si"):
+        merge_policies([one, two], (0.5, 0.5), one)

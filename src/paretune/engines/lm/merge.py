@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.engines.lm.models import load_base, quiet_peft
+from paretune.engines.lm.one_base import require_one_base
 from paretune.engines.lm.state_head import attach_head, is_head, load_head, mix_heads
 from paretune.engines.lm.tradeoff_adapter import is_tradeoff_folder
 from paretune.errors import ConfigError
@@ -44,7 +45,8 @@ def merge_policies(
         A model in evaluation mode.
 
     Raises:
-        ConfigError: if adapters and full models are mixed, or an adapter kind has no exact sum.
+        ConfigError: if the policies come from different bases or are of several kinds, or an
+            adapter kind has no exact sum.
     """
     conditioned = [str(f) for f in folders if is_tradeoff_folder(f)]
     if conditioned:
@@ -52,6 +54,7 @@ def merge_policies(
             f"merge: found {conditioned}, policies that are conditioned on the trade-off, expected "
             "experts: each of them answers for every trade-off by itself (steering: condition)"
         )
+    require_one_base("merge", folders, base)
     if all(is_head(f) for f in folders):
         model = load_base(base, is_frozen=True, quantize=quantize)
         heads = [load_head(folder, model) for folder in folders]
@@ -61,8 +64,6 @@ def merge_policies(
     is_adapter = [(f / "adapter_config.json").exists() for f in folders]
     if all(is_adapter):
         return _merge_adapters(folders, weights, base, quantize)
-    if any(is_adapter):
-        raise ConfigError(f"merge: found adapters and full models together in {list(folders)}")
     models = [load_base(folder) for folder in folders]
     merged = models[0]
     average = average_parameters([m.state_dict() for m in models], weights)
