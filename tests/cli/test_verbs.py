@@ -14,7 +14,7 @@ from paretune.cli.main import app
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 VERBS = ["quickstart", "init", "ls", "check", "run", "data", "train", "eval", "report", "bench"]
-VERBS.append("env")
+VERBS += ["env", "compare"]
 
 
 def paretune(*words, cwd=None):
