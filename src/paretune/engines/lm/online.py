@@ -2,16 +2,12 @@
 
 TRL's are the advantages, the loss and the frozen reference; ours are the token ids of prompts, the
 draws, the rewards, the optimization settings and what is reported. So a prompt is what it is for
-every other method, and all of a job's randomness is in its seed.
+every other method, all of a job's randomness is in its seed, and a job that was killed goes on as
+if nothing had happened: every step draws its own replies, so each one ends where one can stop.
 """
 
 from __future__ import annotations
 
-import inspect
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import process_time
@@ -20,14 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from paretune.core.job import Offline, TrainingJob
 from paretune.core.online import OnlineGoal
 from paretune.engines.lm.checkpoints import Checkpoints, SealCallback
 from paretune.engines.lm.job_data import JobCost, JobData
+from paretune.engines.lm.online_trainer import (
+    RewardCallback,
+    counted_positions,
+    online_trainer,
+    quiet_trl,
+)
 from paretune.engines.lm.own_replies import Asker
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import (
@@ -35,7 +35,6 @@ from paretune.engines.lm.trainer import (
     Progress,
     WatchCallback,
     arithmetic,
-    check_finite,
     check_parameters,
     flush_denormals,
     n_processes,
@@ -130,25 +129,28 @@ def train_online(
     device = next(model.parameters()).device
     dtype = arithmetic(settings, device)
     asker = Asker.of(goal, inputs, settings.seed, dtype)
-    steps = settings.n_steps(len(inputs.encoded.prompts), n_processes())
+    n_prompts, per_step = len(inputs.encoded.prompts), goal.prompts * n_processes()
+    steps = settings.n_steps(n_prompts * goal.generations, n_processes())
     resume = checkpoints.newest() if checkpoints else None
-    with flush_denormals(), _quiet():
-        trainer = _trainer(goal, asker, inputs, model, _arguments(
+    with flush_denormals(), quiet_trl():
+        args = _arguments(
             goal, inputs, settings, steps, device.type == "cpu", dtype is torch.bfloat16,
             checkpoints.folder if checkpoints else folder, checkpoints.steps if checkpoints else 0,
-        ))  # fmt: skip
+        )  # fmt: skip
+        order = prompt_order(n_prompts, per_step, steps, settings.seed)
+        trainer = online_trainer(goal.algorithm, asker, order, model, args)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         names = inputs.data.rewards.objectives.names
-        trainer.add_callback(_RewardCallback(trainer, asker, names))
+        trainer.add_callback(RewardCallback(trainer, asker, names))
         trainer.add_callback(WatchCallback(trainer, progress))
         if checkpoints is not None:
             trainer.add_callback(SealCallback(checkpoints, n_processes()))
-        with _positions([model, trainer.ref_model]):
+        with counted_positions([model, trainer.ref_model]):
             trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     check_parameters(model, steps)
     _without_reference(model)
-    replies = goal.prompts * goal.generations * n_processes() * steps
+    replies = per_step * goal.generations * steps
     tokens = int(trainer.state.num_input_tokens_seen)
     return JobCost(process_time() - started, tokens, steps, replies)
 
@@ -212,64 +214,6 @@ def _arguments(
     return GRPOConfig(**shared, multi_objective_aggregation=goal.aggregate)
 
 
-def _trainer(goal: OnlineGoal, asker: Asker, inputs: JobData, model: Any, args: Any) -> Any:
-    """TRL's trainer with our prompts, replies and rewards."""
-    from datasets import Dataset
-    from trl import GRPOTrainer, RLOOTrainer
-
-    is_rloo = goal.algorithm == "rloo"
-    base: Any = RLOOTrainer if is_rloo else GRPOTrainer
-
-    class OnlineTrainer(base):  # type: ignore[misc]
-        """Prompts are their numbers; what they stand for, only the asker knows."""
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.window: dict[str, list[Tensor]] = {}
-            self._asked: list[int] = []
-            super().__init__(*args, **kwargs)
-
-        def _tokenize_prompts(
-            self, prompts: list[str]
-        ) -> tuple[list[list[int]], None, dict[str, Any]]:
-            self._asked = [int(p) for p in prompts]
-            return asker.prompt_ids(self._asked), None, {}
-
-        def _generate_single_turn(self, *_: Any, **__: Any) -> Any:
-            replies = asker.replies(self.model, self._asked, self.state.global_step)
-            return replies if is_rloo else (replies, None)
-
-        def compute_loss(self, *given: Any, **named: Any) -> Any:
-            loss = super().compute_loss(*given, **named)
-            if self.args.device.type == "cpu":
-                check_finite(
-                    {"loss": float(loss.detach())}, self.state.global_step + 1, self.state.max_steps
-                )
-            return loss
-
-        def create_model_card(self, *_: Any, **__: Any) -> None:
-            """A checkpoint needs none."""
-
-        def _send_telemetry(self) -> None:
-            """A training tells nobody."""
-
-    if not hasattr(model, "peft_config") and not model.config._name_or_path:
-        raise InputError(
-            "online training: found a model that was never saved, expected one loaded from a "
-            "folder, or adapters: the reference is read from there"
-        )
-    logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
-    assert inputs.own is not None
-    per_step = goal.prompts * n_processes()
-    order = prompt_order(len(inputs.encoded.prompts), per_step, args.max_steps, args.seed)
-    return OnlineTrainer(
-        model=model,
-        reward_funcs=asker.functions,
-        args=args,
-        train_dataset=Dataset.from_dict({"prompt": [str(number) for number in order]}),
-        processing_class=inputs.own.encoder.tokenizer,
-    )
-
-
 def prompt_order(n_prompts: int, per_step: int, steps: int, seed: int) -> npt.NDArray[np.int64]:
     """Which prompts each step asks: epochs in random order, no prompt twice in a step.
 
@@ -287,62 +231,6 @@ def prompt_order(n_prompts: int, per_step: int, steps: int, seed: int) -> npt.ND
     epochs = -(-steps * per_step // used)
     order = np.concatenate([rng.permutation(n_prompts)[:used] for _ in range(epochs)])
     return order[: steps * per_step]
-
-
-class _RewardCallback(TrainerCallback):
-    """Means since the last log line, in the units that people read."""
-
-    def __init__(self, trainer: Any, asker: Asker, names: Sequence[str]) -> None:
-        self._trainer, self._asker, self._names = trainer, asker, names
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        logs, window = logs or {}, self._trainer.window
-        if logs.get("kl") is not None:
-            # TRL's is a mean over tokens.
-            window["kl"] = [torch.tensor(logs["kl"] * logs["completions/mean_length"])]
-        for row in self._asker.raw:
-            for name, value in zip(self._names, row, strict=True):
-                window.setdefault(f"reward/{name}", []).append(torch.tensor(value))
-        self._asker.raw.clear()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings of TRL's use of transformers, which no user can act on."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
-
-
-@contextmanager
-def _positions(models: Sequence[Any]) -> Iterator[None]:
-    """Number the tokens of a row from its first one, whatever pads it on the left.
-
-    TRL leaves positions to the model, which counts the padding; a model that learns a vector a
-    position would then rate other replies than it gave.
-    """
-    hooks = [
-        model.register_forward_pre_hook(_number_tokens, with_kwargs=True)
-        for model in models
-        if model is not None and "position_ids" in _takes(model)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _takes(model: Any) -> Sequence[str]:
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return tuple(inspect.signature(base.forward).parameters)
-
-
-def _number_tokens(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    mask = kwargs.get("attention_mask")
-    if mask is not None and mask.ndim == 2 and kwargs.get("position_ids") is None:
-        kwargs = kwargs | {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-    return args, kwargs
 
 
 def _without_reference(model: Any) -> None:

@@ -62,6 +62,11 @@ class Asker:
         names = inputs.data.rewards.objectives.names
         return cls(goal, inputs.encoded.prompts, inputs.own, names, seed, dtype)
 
+    @property
+    def tokenizer(self) -> Any:
+        """Of the prompts and the replies."""
+        return self._own.encoder.tokenizer
+
     def prompt_ids(self, numbers: Sequence[int]) -> list[list[int]]:
         """The ids of prompts, exactly as every other method sees them."""
         return [self._prompts[number].tolist() for number in numbers]
