@@ -17,6 +17,7 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.batches import batch_schedule, row_lengths
 from paretune.engines.lm.jobs import train_job
 from paretune.engines.lm.settings import TrainSettings
+from paretune.functional.f_dpo_loss import f_dpo_loss
 from paretune.functional.losses import dpo_loss, ipo_loss, mean_dpo_loss
 from paretune.functional.pairing import order_by_objective
 
@@ -68,11 +69,18 @@ def assert_same_parameters(model: Any, twin: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss_type", "loss"),
-    [("sigmoid", dpo_loss), ("sigmoid_norm", mean_dpo_loss), ("ipo", ipo_loss)],
+    ("loss_type", "loss", "divergence"),
+    [
+        ("sigmoid", dpo_loss, "reverse_kl"),
+        ("sigmoid_norm", mean_dpo_loss, "reverse_kl"),
+        ("ipo", ipo_loss, "reverse_kl"),
+        # The other divergences of TRL; its alpha takes no double precision.
+        ("sigmoid", partial(f_dpo_loss, divergence="forward_kl"), "forward_kl"),
+        ("sigmoid", partial(f_dpo_loss, divergence="jsd"), "js_divergence"),
+    ],
 )
 def test_pairwise_losses(
-    lab: Any, tmp_path: Path, loss_type: str, loss: Callable[..., Any]
+    lab: Any, tmp_path: Path, loss_type: str, loss: Callable[..., Any], divergence: str
 ) -> None:
     data, model, twin = lab.preferences(N), lab.model().double(), lab.model().double()
     inputs = lab.job_data(data, model)
@@ -96,7 +104,10 @@ def test_pairwise_losses(
     trainer = trl.DPOTrainer(
         model=twin, ref_model=copy.deepcopy(twin), train_dataset=table,
         processing_class=lab.tokenizer(),
-        args=trl.DPOConfig(loss_type=[loss_type], beta=BETA, **same_arguments(tmp_path)),
+        args=trl.DPOConfig(
+            loss_type=[loss_type], beta=BETA, f_divergence_type=divergence,
+            **same_arguments(tmp_path),
+        ),
     )  # fmt: skip
     theirs = losses_of(trainer)
     found = ours(job, inputs, model, tmp_path)
@@ -113,7 +124,7 @@ def test_sft(lab: Any, tmp_path: Path) -> None:
     job = TrainingJob("sft", "sft", TradeOff.even(2), chosen_rows)
     rows = np.arange(0, 2 * N, 2)
     lengths = row_lengths(inputs.encoded, rows[:, None])
-    order = np.concatenate(batch_schedule(lengths, BATCH, STEPS, SETTINGS.seed))
+    order = np.concatenate(batch_schedule(lengths, BATCH, STEPS, SETTINGS.seed, window=1))
     table = datasets.Dataset.from_list(
         [
             {"prompt": data.prompts[int(data.prompt_of[n])], "completion": f" {data.texts[n]} "}
