@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-from paretune.errors import ConfigError
+import numpy as np
+import numpy.typing as npt
+
+from paretune.errors import ConfigError, InputError
 
 
 @final
@@ -53,3 +56,58 @@ class TradeOffAdapter:
     def width(self) -> int:
         """Columns of U: shared directions, then those of each objective in order."""
         return self.rank + self.n_objectives * self.directions
+
+
+@final
+@dataclass(frozen=True)
+class TradeOffEmbedding:
+    """A vector for each of some trade-offs, added to the embedding of every token.
+
+    Nothing is written into the prompt: a tokenizer that knows no numbers and a model that does not
+    read them from its prompts are told all the same, and replies at different trade-offs differ by
+    one vector a row.
+
+    Args:
+        tradeoffs: K trade-offs ``(K, M)``, all different, on the simplex.
+        scale: length of the vectors at the start, in mean lengths of the token embeddings, >= 0.
+
+    Raises:
+        ConfigError: if there is none, one comes twice or ``scale`` is out of range.
+    """
+
+    tradeoffs: tuple[tuple[float, ...], ...]
+    scale: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not self.tradeoffs or len(set(self.tradeoffs)) != len(self.tradeoffs):
+            raise ConfigError(
+                f"trade-off embedding: found {list(self.tradeoffs)}, expected different trade-offs"
+            )
+        if not 0 <= self.scale < math.inf:
+            raise ConfigError(f"trade-off embedding: found scale {self.scale}, expected >= 0")
+
+
+def told_numbers(about: TradeOffEmbedding, given: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """``(Q,)`` number of the trade-off that each row is told.
+
+    Args:
+        about: the trade-offs.
+        given: ``(Q, M)`` of the rows, each one of them.
+
+    Raises:
+        InputError: if a row is told another one.
+    """
+    known = np.asarray(about.tradeoffs)
+    if given.shape[1:] != known.shape[1:]:
+        raise InputError(
+            f"trade-off embedding: found rows that are told {given.shape[1:]} numbers, expected "
+            f"{known.shape[1]}"
+        )
+    distance = np.abs(given[:, None] - known).max(axis=2)
+    if (distance.min(axis=1) > 1e-9).any():
+        row = int((distance.min(axis=1) > 1e-9).argmax())
+        raise InputError(
+            f"trade-off embedding: row {row} is told {given[row].tolist()}, expected one of the "
+            f"{len(known)} trade-offs that have a vector"
+        )
+    return np.asarray(distance.argmin(axis=1), dtype=np.int64)

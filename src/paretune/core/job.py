@@ -12,6 +12,7 @@ losses of a whole step combined       ``step_loss`` in place of ``loss``
 prompts that show a user's pairs      ``source=Shown(...)``
 margins of the other objectives       ``margins=Margins(...)``
 responses weighed by their rewards    ``kind="rewarded"`` with a ``step_loss`` of all policies
+one policy, trade-off by a vector      ``adapter=TradeOffEmbedding(...)``, rows told theirs
 one policy, trade-off in its adapter  ``adapter=TradeOffAdapter(...)``, pairs of every objective
 rounds on replies of earlier jobs     ``source=Replies(...)``, ``start=<earlier job>``
 ====================================  ==================================================
@@ -26,7 +27,7 @@ from typing import Any, Literal, final
 import numpy as np
 import numpy.typing as npt
 
-from paretune.core.adapter import TradeOffAdapter
+from paretune.core.adapter import TradeOffAdapter, TradeOffEmbedding
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.online import OnlineGoal
 from paretune.core.record import PreferenceData
@@ -233,8 +234,10 @@ class TrainingJob:
             of goal and in head only.
         head: of a job in a group.
         condition: rewrites the prompts of an ``sft`` job.
-        adapter: for ``pairwise``: what is trained, whatever else the run trains; each batch draws
-            a trade-off, sets it and weighs the objectives of ``step_loss`` by it.
+        adapter: where the trade-off enters. A ``TradeOffAdapter``, for ``pairwise``: it is trained,
+            whatever else the run trains; each batch draws a trade-off, sets it and weighs the
+            objectives of ``step_loss`` by it. A ``TradeOffEmbedding``, for ``sft`` with a rule that
+            tells every row its trade-off: it is trained with all that the run trains.
     """
 
     id: str
@@ -252,7 +255,7 @@ class TrainingJob:
     group: str | None = None
     head: Head | None = None
     condition: Condition | None = None
-    adapter: TradeOffAdapter | None = None
+    adapter: TradeOffAdapter | TradeOffEmbedding | None = None
 
     @property
     def needs(self) -> tuple[str, ...]:

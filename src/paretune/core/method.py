@@ -21,7 +21,7 @@ class Method(ABC):
     """
 
     paper: ClassVar[str]
-    """arXiv id or address of the source."""
+    """arXiv id or address of the source, or ``ours``."""
 
     @property
     @abstractmethod

@@ -36,6 +36,8 @@ class Steering:
             by which utility the trade-off orders the pairs of ``shots``.
         condition: for ``condition``: rewrites a prompt: (text, statistics of the training rewards)
             to text.
+        told: for ``condition``: number of the trade-off that the policy is told, of those that it
+            was trained to be told; ``None`` where the trade-off is told otherwise.
         shots: for ``condition``: prompts that show pairs which the trade-off labels.
         divergence: for ``mix``: the one that every policy is optimal for, against ``base``.
         alpha: parameter of ``alpha``, in (0, 1).
@@ -50,6 +52,7 @@ class Steering:
     candidates: int = 1
     utility: Literal["linear", "chebyshev"] = "linear"
     condition: Callable[[str, Normalizer], str] | None = None
+    told: int | None = None
     shots: FewShot | None = None
     divergence: Divergence = "reverse_kl"
     alpha: float = 0.5

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from paretune.core.adapter import TradeOffEmbedding, told_numbers
 from paretune.core.job import (
     BASE,
     ConditionedRows,
@@ -146,7 +147,10 @@ class TabularEngine:
             logps = self._mixed(steering, torch.stack([*map(self.model.logps, parameters)]))
         else:
             weights = steering.tradeoff.weights
-            logps = self.model.logps(at_tradeoff(parameters[0], weights, start.numel()))
+            own = parameters[0]
+            if steering.told is not None:
+                own = own.view(-1, start.numel())[steering.told]
+            logps = self.model.logps(at_tradeoff(own, weights, start.numel()))
         rows = asked
         if steering.condition is not None:
             prompts = [prompt_text(self.data.prompts[s]) for s in asked]
@@ -187,6 +191,8 @@ class TabularEngine:
         if job.online is not None:
             return [self._online(job, job.online, start)]
         if job.kind == "sft":
+            if isinstance(job.adapter, TradeOffEmbedding):
+                start = start.repeat(len(job.adapter.tradeoffs))
             return [minimize(self._sft(job, data, action_of), start, self.tolerance, job.id)]
         pairs = self._pairs(job, data, action_of, trained)
         if job.adapter is not None:
@@ -241,16 +247,21 @@ class TabularEngine:
             normalizer = self._normalizer
             told = [job.condition(p, g, normalizer) for p, g in zip(prompts, given, strict=True)]
             contexts = np.array([self._context(text) for text in told])
+        told, n_told = np.zeros(len(rows), dtype=np.int64), 1
+        if isinstance(job.adapter, TradeOffEmbedding):
+            # Told by a vector of its own, a trade-off has a table of its own.
+            told, n_told = told_numbers(job.adapter, found.given), len(job.adapter.tradeoffs)
         # Rows of a table repeat, so their counts are all that matters.
-        share = torch.zeros_like(self.model.ref_logps)
+        share = torch.zeros(n_told, *self.model.ref_logps.shape, dtype=self.model.ref_logps.dtype)
         share.index_put_(
-            (torch.as_tensor(contexts), torch.as_tensor(action_of[rows])),
+            (torch.as_tensor(told), torch.as_tensor(contexts), torch.as_tensor(action_of[rows])),
             torch.tensor(1 / len(rows), dtype=share.dtype),
             accumulate=True,
         )
 
         def mean_loss(parameters: Tensor) -> Tensor:
-            return -(share * self.model.logps(parameters)).sum()
+            logps = torch.stack([*map(self.model.logps, parameters.view(n_told, -1))])
+            return -(share * logps).sum()
 
         return mean_loss
 

@@ -63,6 +63,7 @@ def load_steered(
     from paretune.engines.lm.mix import mix_policies
     from paretune.engines.lm.models import load_base, load_policy
     from paretune.engines.lm.tradeoff_adapter import fix_tradeoff, has_tradeoff_adapter
+    from paretune.engines.lm.tradeoff_embedding import tell
 
     folders = [None if p == BASE else policies[p] for p in steering.policies]
     if steering.kind == "merge":
@@ -80,6 +81,8 @@ def load_steered(
     model = load_policy(folders[0], base, quantize=quantize)
     if has_tradeoff_adapter(model):
         fix_tradeoff(model, steering.tradeoff.weights)
+    if steering.told is not None:
+        tell(model, steering.told)
     return model
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, final
 
+from paretune.core.adapter import TradeOffAdapter
 from paretune.core.job import Replies, TrainingJob
 from paretune.core.policy import Steering
 from paretune.core.record import Prompt
@@ -323,19 +324,24 @@ def _start_model(
 ) -> Any:
     from paretune.engines.lm.models import add_adapter, load_base, load_policy
     from paretune.engines.lm.tradeoff_adapter import add_tradeoff_adapter
+    from paretune.engines.lm.tradeoff_embedding import add_tradeoff_embedding
 
     if start is not None:
         return load_policy(start, place.base, train=True, quantize=place.config.quantize)
     if job.head is not None and job.head.kind == "state":
         return load_base(place.base, is_frozen=True, quantize=place.config.quantize)
-    if job.adapter is not None:
+    if isinstance(job.adapter, TradeOffAdapter):
         model = load_base(place.base, is_frozen=True, quantize=place.config.quantize)
         target = "all-linear" if settings.lora is None else settings.lora.target
         return add_tradeoff_adapter(model, job.adapter, target, settings.seed)
     if settings.lora is None:
-        return load_base(place.base)
-    model = load_base(place.base, is_frozen=True, quantize=place.config.quantize)
-    return add_adapter(model, settings.lora, settings.seed)
+        model = load_base(place.base)
+    else:
+        model = load_base(place.base, is_frozen=True, quantize=place.config.quantize)
+        model = add_adapter(model, settings.lora, settings.seed)
+    if job.adapter is not None:
+        add_tradeoff_embedding(model, job.adapter, settings.seed)
+    return model
 
 
 def _any_tradeoff(place: Place) -> Any:

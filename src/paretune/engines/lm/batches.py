@@ -23,7 +23,7 @@ from paretune.functional.draws import hash_keys
 # Names of what is drawn: no two purposes share a draw.
 _ROWS, _ORDER = 1, 2
 
-_WINDOW = 32
+WINDOW = 32
 """Batches of one length-sorting window: short rows meet short rows, and order stays random."""
 
 
@@ -158,15 +158,20 @@ def by_tokens(
 
 
 def batch_schedule(
-    lengths: npt.NDArray[np.int64], batch_size: int, steps: int, seed: int
+    lengths: npt.NDArray[np.int64], batch_size: int, steps: int, seed: int, window: int = WINDOW
 ) -> list[npt.NDArray[np.int64]]:
     """Which rows each step trains on: epochs in random order, sorted by length inside windows.
+
+    Rows of like length waste no padding. Where the length itself is what is learned (responses one
+    by one, not in pairs) sorting costs more than it saves: batches of short responses alone and of
+    long ones alone pull the policy to and fro, and it ends at the short ones.
 
     Args:
         lengths: ``(Q,)`` tokens of each row.
         batch_size: rows a step.
         steps: number of steps; epochs repeat until it is reached.
         seed: of the order.
+        window: batches that are sorted together, >= 1; 1 leaves the random order.
 
     Returns:
         ``steps`` arrays of row numbers. A batch holds ``batch_size`` rows; one of an epoch may
@@ -178,11 +183,11 @@ def batch_schedule(
     while len(plan) < steps:
         order = rows[np.argsort(hash_keys(seed, _ROWS, epoch, rows), kind="stable")]
         batches: list[npt.NDArray[np.int64]] = []
-        for start in range(0, len(order), batch_size * _WINDOW):
-            window = order[start : start + batch_size * _WINDOW]
+        for start in range(0, len(order), batch_size * window):
+            together = order[start : start + batch_size * window]
             # Random rows fill the short batch of an epoch. If it held the longest ones, they would
             # always weigh more than the others: a mean over few rows is a step like any other.
-            short, full = np.split(window, [len(window) % batch_size])
+            short, full = np.split(together, [len(together) % batch_size])
             full = full[np.argsort(lengths[full], kind="stable")]
             batches += [part for part in (short, *full.reshape(-1, batch_size)) if len(part)]
         shuffle = np.argsort(hash_keys(seed, _ORDER, epoch, np.arange(len(batches))), kind="stable")

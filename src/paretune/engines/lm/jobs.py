@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from paretune.core.job import Pool, TrainingJob
-from paretune.engines.lm.batches import batch_schedule, row_lengths
+from paretune.core.adapter import TradeOffEmbedding, told_numbers
+from paretune.core.job import ConditionedRows, Pool, TrainingJob
+from paretune.engines.lm.batches import WINDOW, batch_schedule, row_lengths
 from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.conditioned_pairs import conditioned_loss
 from paretune.engines.lm.constrained import train_constrained
@@ -28,6 +29,7 @@ from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.rewarded import train_rewarded
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
+from paretune.engines.lm.tradeoff_embedding import tell
 from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
 from paretune.engines.lm.trunk_jobs import train_on_trunk
 from paretune.errors import InputError
@@ -128,7 +130,7 @@ def train_job(
     settings = settings.with_job(job.settings)
     started = time.process_time()
     if job.kind == "sft":
-        work = _sft(job, inputs)
+        work = _sft(job, inputs, model)
     else:
         work = _pairwise(job, inputs, settings.seed, model)
     if not len(work.rows):
@@ -138,7 +140,10 @@ def train_job(
     lengths = row_lengths(inputs.encoded, work.rows)
     per_step = settings.accumulate * n_processes()
     steps = settings.n_steps(len(work.rows), n_processes())
-    schedule = batch_schedule(lengths, settings.batch_size, steps * per_step, settings.seed)
+    schedule = batch_schedule(
+        lengths, settings.batch_size, steps * per_step, settings.seed,
+        window=1 if job.kind == "sft" else WINDOW,
+    )  # fmt: skip
     scorer = scorer_for(model, inputs.encoded, work.rows, pad_id, settings.compile)
     dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
 
@@ -173,16 +178,25 @@ class _Work:
     loss: BatchLoss
 
 
-def _sft(job: TrainingJob, inputs: JobData) -> _Work:
-    rows = np.asarray(job.rows(Pool.of(inputs.data)), dtype=np.int64)  # type: ignore[call-arg]
+def _sft(job: TrainingJob, inputs: JobData, model: Any) -> _Work:
+    rule: Any = job.rows
+    found = rule(Pool.of(inputs.data))
+    columns: dict[str, npt.NDArray[Any]] = {}
+    if isinstance(found, ConditionedRows):
+        assert isinstance(job.adapter, TradeOffEmbedding)
+        columns["told"] = told_numbers(job.adapter, found.given)
+        found = found.index
+    rows = np.asarray(found, dtype=np.int64)
 
     def loss(scorer: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         packed = batch["rows"]
+        if "told" in batch:
+            tell(model, batch["told"].long())
         # Mean over the response tokens, end token included: long responses count more.
         return -scorer(packed).sum() / packed.tokens.sum(), {}
 
     sizes = inputs.encoded.responses.lengths[rows].astype(np.float64)
-    return _Work(rows[:, None], sizes, {}, loss)
+    return _Work(rows[:, None], sizes, columns, loss)
 
 
 def _pairwise(job: TrainingJob, inputs: JobData, seed: int, model: Any) -> _Work:

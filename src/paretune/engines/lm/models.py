@@ -31,6 +31,12 @@ from paretune.engines.lm.tradeoff_adapter import (
     load_tradeoff_adapter,
     save_tradeoff_adapter,
 )
+from paretune.engines.lm.tradeoff_embedding import (
+    has_tradeoff_embedding,
+    is_embedding_folder,
+    load_tradeoff_embedding,
+    save_tradeoff_embedding,
+)
 from paretune.errors import ConfigError, InputError
 
 _FULL = torch.float32
@@ -208,9 +214,15 @@ def load_policy(
             )
         model = load_base(base, is_frozen=True, quantize=quantize)
         return attach_head(model, load_head(folder, model)).eval()
+    if is_embedding_folder(folder):
+        return load_tradeoff_embedding(_plain_policy(folder, base, train, quantize), folder, train)
     if is_tradeoff_folder(folder):
         model = load_base(base, is_frozen=True, quantize=quantize)
         return load_tradeoff_adapter(model, folder, train=train)
+    return _plain_policy(folder, base, train, quantize)
+
+
+def _plain_policy(folder: Path, base: str | os.PathLike[str], train: bool, quantize: str) -> Any:
     if (folder / "adapter_config.json").exists():
         from peft import PeftModel
 
@@ -229,6 +241,8 @@ def save_policy(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) ->
     folder.mkdir(parents=True, exist_ok=True)
     if has_tradeoff_adapter(model):
         save_tradeoff_adapter(model, folder)
+    elif has_tradeoff_embedding(model):
+        save_tradeoff_embedding(model, folder)
     else:
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

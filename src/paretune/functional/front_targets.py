@@ -1,0 +1,166 @@
+"""Targets on the front: which scored responses serve a trade-off best, by either yardstick.
+
+A target is a distribution over the responses of a pool. No response weighs more than ``N / k``
+times its share of the pool, so that a target never hangs on fewer than ``k`` of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linprog
+
+from paretune.core.job import ConditionedRows, Pool
+from paretune.core.tradeoff import TradeOff
+from paretune.errors import ConfigError, InputError
+from paretune.functional.ray import reward_range
+
+Floats = npt.NDArray[np.float64]
+Yardstick = Literal["expected", "per_reply"]
+
+_EFFICIENCY = 1e-3
+"""Weight of the mean shortfall beside the worst one: what costs nothing is not given away."""
+_DIGITS = 9
+
+
+def target_weights(
+    shortfall: npt.ArrayLike, weights: Sequence[float], k: int, yardstick: Yardstick = "expected"
+) -> Floats:
+    r"""The best distribution over responses for a trade-off.
+
+    ``expected`` minimizes the worst weighted shortfall of the mean,
+    :math:`\max_i w_i E_q[s_i]`: a linear program, whose optimum may mix responses that none of the
+    trade-offs would choose alone. ``per_reply`` minimizes the mean of the worst weighted shortfall,
+    :math:`E_q[\max_i w_i s_i]`: the responses with the best Chebyshev utility. To both a thousandth
+    of the mean shortfall of all objectives is added. Both under :math:`q_n \le 1/k`; responses with
+    equal rewards share their mass evenly.
+
+    Args:
+        shortfall: ``(N, M)`` ideal minus reward, in the unit of the range, of N responses.
+        weights: ``(M,)`` trade-off on the simplex.
+        k: fewest responses that share the mass, in [1, N].
+        yardstick: what is served.
+
+    Returns:
+        ``(N,)`` >= 0 with sum 1.
+
+    Raises:
+        ConfigError: if the yardstick is unknown or the weights are not on the simplex.
+        InputError: if there are fewer than ``k`` responses.
+
+    Example:
+        >>> shortfall = [[0.0, 1.0], [1.0, 0.0], [0.6, 0.6]]
+        >>> target_weights(shortfall, (0.5, 0.5), k=1).round(3)
+        array([0.5, 0.5, 0. ])
+        >>> target_weights(shortfall, (0.5, 0.5), k=1, yardstick="per_reply")
+        array([0., 0., 1.])
+    """
+    s = np.asarray(shortfall, dtype=np.float64)
+    w = TradeOff(tuple(weights)).array
+    if yardstick not in ("expected", "per_reply"):
+        raise ConfigError(f"target: found yardstick {yardstick!r}, expected expected or per_reply")
+    if not 1 <= k <= len(s):
+        raise InputError(f"target: found {len(s)} responses, expected at least k = {k} >= 1")
+    kinds, kind_of, counts = np.unique(
+        np.round(s, _DIGITS), axis=0, return_inverse=True, return_counts=True
+    )
+    most = np.minimum(counts / k, 1.0)
+    solve = _best_mean if yardstick == "expected" else _best_replies
+    mass = solve(kinds, w, most)
+    return np.asarray((mass / counts)[kind_of.ravel()])
+
+
+def _best_mean(kinds: Floats, weights: Floats, most: Floats) -> Floats:
+    """Mass of each kind of response that makes the worst weighted mean shortfall smallest."""
+    n_kinds, n_objectives = kinds.shape
+    # Variables: the mass of each kind, and the worst weighted shortfall.
+    found = linprog(
+        np.append(_EFFICIENCY * kinds.mean(axis=1), 1.0),
+        A_ub=np.column_stack([(kinds * weights).T, -np.ones(n_objectives)]),
+        b_ub=np.zeros(n_objectives),
+        A_eq=np.append(np.ones(n_kinds), 0.0)[None],
+        b_eq=[1.0],
+        bounds=[*((0.0, m) for m in most), (None, None)],
+        method="highs",
+    )
+    assert found.success, found.message
+    mass = np.clip(found.x[:-1], 0.0, None)
+    return np.asarray(mass / mass.sum())
+
+
+def _best_replies(kinds: Floats, weights: Floats, most: Floats) -> Floats:
+    """Mass of each kind, the best utility first; the last ones that are reached share the rest."""
+    cost = np.round((kinds * weights).max(axis=1) + _EFFICIENCY * kinds.mean(axis=1), _DIGITS)
+    mass = np.zeros(len(kinds))
+    left = 1.0
+    for value in np.unique(cost):
+        alike = cost == value
+        room = most[alike].sum()
+        mass[alike] = most[alike] * min(1.0, left / room)
+        left -= room
+        if left <= 0:
+            break
+    return mass
+
+
+def spread_rows(target: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
+    """``n`` rows whose counts follow a distribution as closely as whole numbers can.
+
+    Args:
+        target: ``(N,)`` >= 0, some mass.
+        n: rows wanted, >= 1.
+
+    Returns:
+        ``(n,)`` ascending; every running sum of counts is within 1 of its expectation.
+
+    Example:
+        >>> spread_rows([0.5, 0.25, 0.25], 4)
+        array([0, 0, 1, 2])
+    """
+    edges = np.cumsum(np.asarray(target, dtype=np.float64))
+    places = (np.arange(n) + 0.5) / n * edges[-1]
+    return np.asarray(np.minimum(np.searchsorted(edges, places, side="right"), len(edges) - 1))
+
+
+def select_targets(
+    pool: Pool,
+    *,
+    tradeoffs: Sequence[Sequence[float]],
+    k: int,
+    n: int,
+    yardstick: Yardstick,
+    range_quantile: float = 0.0,
+) -> ConditionedRows:
+    """Rows that follow the target of every trade-off, each told which.
+
+    Exact repeats of a response to the same prompt count once.
+
+    Args:
+        pool: N responses, every reward scored.
+        tradeoffs: K points of the simplex.
+        k: fewest responses that share a target.
+        n: rows a trade-off.
+        yardstick: what is served.
+        range_quantile: the ideal and the worst corner are these quantiles of the rewards.
+
+    Returns:
+        K n rows, told the trade-off.
+
+    Raises:
+        InputError: if a reward is not scored or fewer than ``k`` distinct responses are there.
+    """
+    if np.isnan(pool.rewards).any():
+        row = int(np.isnan(pool.rewards).any(axis=1).argmax())
+        raise InputError(f"target: response {row} is not scored, expected every reward")
+    answers = np.column_stack([pool.prompt_of, pool.text_of])
+    rows = np.sort(np.unique(answers, axis=0, return_index=True)[1])
+    rewards = pool.rewards[rows]
+    low, high = reward_range(rewards, range_quantile)
+    span = np.where(high > low, high - low, 1.0)
+    shortfall = np.clip((high - rewards) / span, 0.0, None)
+    chosen = [spread_rows(target_weights(shortfall, w, k, yardstick), n) for w in tradeoffs]
+    told = np.repeat(np.asarray(tradeoffs, dtype=np.float64), n, axis=0)
+    return ConditionedRows(rows[np.concatenate(chosen)], told)

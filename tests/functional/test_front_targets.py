@@ -1,0 +1,126 @@
+"""Targets on the front: by hand, against brute force, and what both yardsticks promise."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paretune.core.job import Pool
+from paretune.errors import ConfigError, InputError
+from paretune.functional.front_targets import select_targets, spread_rows, target_weights
+
+CORNERS = np.array([[0.0, 1.0], [1.0, 0.0], [0.6, 0.6]])
+
+
+def pool(rewards, prompt_of=None, text_of=None) -> Pool:
+    n = len(rewards)
+    zeros = np.zeros(n, dtype=np.int64)
+    return Pool(
+        np.asarray(rewards, dtype=np.float64),
+        zeros if prompt_of is None else np.asarray(prompt_of),
+        np.arange(n) if text_of is None else np.asarray(text_of),
+    )
+
+
+def test_a_mixture_of_ends_beats_the_compromise_on_average():
+    # Mean of the coin: (.5, .5), worst .25 at even weights; the compromise has .3.
+    assert target_weights(CORNERS, (0.5, 0.5), 1).round(6).tolist() == [0.5, 0.5, 0.0]
+
+
+def test_the_compromise_is_the_best_single_reply():
+    q = target_weights(CORNERS, (0.5, 0.5), 1, "per_reply")
+    assert q.tolist() == [0.0, 0.0, 1.0]
+
+
+def test_the_trade_off_sets_the_odds_of_the_coin():
+    # .75 q_2 = .25 q_1 with q_1 + q_2 = 1: the first objective falls short with q_2.
+    q = target_weights(CORNERS, (0.75, 0.25), 1)
+    assert q.round(6).tolist() == [0.75, 0.25, 0.0]
+
+
+def test_a_corner_takes_the_best_of_its_objective_and_wastes_nothing_of_the_other():
+    shortfall = np.array([[0.0, 1.0], [0.0, 0.2], [0.1, 0.0]])
+    for yardstick in ("expected", "per_reply"):
+        assert target_weights(shortfall, (1.0, 0.0), 1, yardstick).round(6).tolist() == [0, 1, 0]
+
+
+def test_at_least_k_responses_share_the_mass():
+    shortfall = np.array([[0.0, 0.0], [0.1, 0.1], [0.5, 0.5], [0.6, 0.7]])
+    for yardstick in ("expected", "per_reply"):
+        q = target_weights(shortfall, (0.5, 0.5), 2, yardstick)
+        assert q.round(6).tolist() == [0.5, 0.5, 0.0, 0.0]
+        q = target_weights(shortfall, (0.5, 0.5), 4, yardstick)
+        assert q.round(6).tolist() == [0.25] * 4
+
+
+def test_responses_with_equal_rewards_share_evenly():
+    shortfall = np.array([[0.0, 0.0], [0.3, 0.3], [0.0, 0.0], [0.0, 0.0]])
+    for yardstick in ("expected", "per_reply"):
+        q = target_weights(shortfall, (0.3, 0.7), 1, yardstick)
+        np.testing.assert_allclose(q, [1 / 3, 0, 1 / 3, 1 / 3], atol=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_no_distribution_of_a_fine_grid_is_better(data):
+    n, m = data.draw(st.integers(2, 4)), data.draw(st.integers(2, 3))
+    cell = st.integers(0, 10).map(lambda i: i / 10)
+    s = np.array(data.draw(st.lists(st.lists(cell, min_size=m, max_size=m), min_size=n,
+                                    max_size=n)))  # fmt: skip
+    raw = np.array(data.draw(st.lists(st.integers(1, 5), min_size=m, max_size=m)), dtype=float)
+    w = raw / raw.sum()
+    k = data.draw(st.integers(1, n))
+    steps = 12
+    grid = [np.array(c) / steps for c in itertools.product(range(steps + 1), repeat=n)
+            if sum(c) == steps and max(c) <= steps / k + 1e-9]  # fmt: skip
+
+    def worth(q, yardstick):
+        worst = (w * (q @ s)).max() if yardstick == "expected" else q @ (w * s).max(axis=1)
+        return worst + 1e-3 * (q @ s).mean()
+
+    for yardstick in ("expected", "per_reply"):
+        q = target_weights(s, tuple(w), k, yardstick)
+        assert q.min() >= 0 and abs(q.sum() - 1) < 1e-9 and q.max() <= 1 / k + 1e-7
+        assert all(worth(q, yardstick) <= worth(other, yardstick) + 1e-6 for other in grid)
+
+
+def test_spread_rows_follows_the_distribution():
+    assert spread_rows([0.5, 0.0, 0.5], 4).tolist() == [0, 0, 2, 2]
+    assert spread_rows([1.0, 2.0], 1).tolist() == [1]
+    q = np.random.default_rng(0).dirichlet(np.ones(7))
+    counts = np.bincount(spread_rows(q, 100), minlength=7)
+    assert np.abs(np.cumsum(counts) - 100 * np.cumsum(q)).max() <= 1
+
+
+def test_every_trade_off_gets_its_rows_and_is_told():
+    rewards = [[1.0, 0.0], [0.0, 1.0], [0.4, 0.4]]
+    found = select_targets(
+        pool(rewards), tradeoffs=((0.5, 0.5), (1.0, 0.0)), k=1, n=4, yardstick="expected"
+    )
+    assert found.index.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert found.given.tolist() == [[0.5, 0.5]] * 4 + [[1.0, 0.0]] * 4
+
+
+def test_repeats_of_an_answer_count_once():
+    rewards = [[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
+    found = select_targets(pool(rewards, text_of=[5, 5, 6]), tradeoffs=((0.5, 0.5),), k=2, n=2,
+                           yardstick="per_reply")  # fmt: skip
+    assert found.index.tolist() == [0, 2]
+
+
+def test_a_constant_objective_is_ignored():
+    found = select_targets(pool([[3.0, 0.0], [3.0, 1.0]]), tradeoffs=((0.5, 0.5),), k=1, n=2,
+                           yardstick="expected")  # fmt: skip
+    assert found.index.tolist() == [1, 1]
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="found 3 responses, expected at least k = 4"):
+        target_weights(CORNERS, (0.5, 0.5), 4)
+    with pytest.raises(ConfigError, match="yardstick 'mean'"):
+        target_weights(CORNERS, (0.5, 0.5), 1, "mean")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="response 1 is not scored"):
+        select_targets(pool([[1.0, 0.0], [np.nan, 1.0]]), tradeoffs=((0.5, 0.5),), k=1, n=2,
+                       yardstick="expected")  # fmt: skip
