@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from paretune.core.job import PairOrder
-from paretune.errors import ConfigError, ShapeError
+from paretune.errors import ConfigError, InputError, ShapeError
 from paretune.functional.pairing import (
     comparison_keys,
     comparisons_from_scores,
+    keep_every_objective,
     keep_labelled,
     label_from_rewards,
     order_by_agreement,
@@ -258,3 +259,16 @@ def test_uniform_is_uniform_and_streams_differ() -> None:
 def test_keys_depend_on_seed_and_row() -> None:
     assert len(np.unique(np.concatenate([KEYS, comparison_keys(100_000, 1)]))) == 200_000
     np.testing.assert_array_equal(comparison_keys(5, 0), KEYS[:5])
+
+
+class TestEveryObjective:
+    def test_keeps_what_is_labelled_on_any(self) -> None:
+        labels = np.array([[1.0, np.nan], [np.nan, np.nan], [0.0, -1.0]])
+        order = keep_every_objective(labels, KEYS[:3])
+        assert order.index.tolist() == [0, 2] and not order.flipped.any()
+
+    @pytest.mark.parametrize("silent", [np.nan, 0.0])
+    def test_an_objective_without_labels_is_named(self, silent: float) -> None:
+        labels = np.array([[1.0, silent, silent], [-1.0, silent, 0.0]])
+        with pytest.raises(InputError, match=r"objectives in columns \[1, 2\]"):
+            keep_every_objective(labels, KEYS[:2])

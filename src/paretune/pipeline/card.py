@@ -62,13 +62,24 @@ def _axes(result: RunResult) -> list[tuple[str, float, float]]:
 
 def _loading(config: RunConfig) -> str:
     """Code that loads a policy of the first method that trains one."""
-    trains = [
-        m
+    plans = [
+        (m, config.build_method(m).plan(len(config.objectives), config.tradeoffs_of(m)))
         for m in config.methods
-        if config.build_method(m).plan(len(config.objectives), config.tradeoffs_of(m))
     ]
+    trains = [m for m, jobs in plans if jobs]
     if not trains:
         return "# no method of this run trains a policy: the base answers"
+    job = next(jobs[0] for _, jobs in plans if jobs)
+    if job.adapter is not None:
+        even = ", ".join(f"{w:.3g}" for w in job.tradeoff.weights)
+        return (
+            "from pathlib import Path\n"
+            "from paretune.engines.lm.models import load_policy\n"
+            "from paretune.engines.lm.tradeoff_adapter import export_lora, set_tradeoff\n"
+            f'model = load_policy(Path("4-policies/{trains[0].name}/{job.id}"), base)\n'
+            f"set_tradeoff(model, ({even}))  # any trade-off\n"
+            f'export_lora(model, ({even}), Path("lora"))  # for other servers'
+        )
     is_adapter = config.train_of(trains[0]).lora is not None
     package, model = (
         ("peft", "AutoPeftModelForCausalLM")

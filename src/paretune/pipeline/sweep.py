@@ -164,9 +164,12 @@ def _plan_method(
 
 
 def in_words(steering: Steering) -> str:
-    """What answers: ``expert-0``, or ``merge(expert-0:0.3, expert-1:0.7)``."""
+    """What answers: ``expert-0``, ``merge(expert-0:0.3, expert-1:0.7)``, ``panacea(0.3, 0.7)``."""
     used = [(p, w) for p, w in zip(steering.policies, steering.weights, strict=True) if w != 0]
-    if len(used) == 1:
+    is_told = steering.condition is not None or steering.shots is not None
+    if steering.kind == "condition" and not is_told:
+        text = f"{used[0][0]}({', '.join(f'{w:g}' for w in steering.tradeoff.weights)})"
+    elif len(used) == 1:
         text = used[0][0]
     else:
         text = f"{steering.kind}({', '.join(f'{p}:{w:g}' for p, w in used)})"
