@@ -33,7 +33,7 @@ def run(folder: Path, processes: int, accumulate: int, loss: str) -> tuple[list[
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["a pair", "scalarized"])
+@pytest.mark.parametrize("loss", ["a pair", "scalarized", "rewarded"])
 def test_two_processes_train_one_model_on_every_row(tmp_path: Path, loss: str) -> None:
     reports, (first, second) = run(tmp_path / "two", 2, 1, loss)
     for name, parameter in first.items():

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from transformers import LlamaConfig
 
-from paretune.core.job import TrainingJob
+from paretune.core.job import Head, Pool, TrainingJob
 from paretune.core.record import Comparison, PreferenceData, Record, Response
+from paretune.core.rewards import RewardMatrix
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm import jobs
 from paretune.engines.lm.encode import Encoded, Ragged
@@ -22,6 +23,7 @@ from paretune.engines.lm.settings import TrainSettings
 from paretune.functional.learned_weights import Mirror
 from paretune.functional.losses import dpo_loss
 from paretune.functional.pairing import order_by_objective
+from paretune.functional.rewarded_likelihood import PolicyHypervolume
 from paretune.functional.scalarized_loss import ScalarizedLoss
 
 N_PAIRS = 22
@@ -29,6 +31,11 @@ SHAPE = {
     "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
     "num_key_value_heads": 2, "intermediate_size": 32,
 }  # fmt: skip
+
+
+def first_of_prompt(pool: Pool) -> np.ndarray:
+    """The first response of every prompt, so that a prompt tells the row."""
+    return np.arange(0, len(pool.text_of), 2)
 
 
 def main(folder: Path, batch_size: int, accumulate: int, loss: str) -> None:
@@ -54,6 +61,18 @@ def main(folder: Path, batch_size: int, accumulate: int, loss: str) -> None:
     if loss == "scalarized":
         combined = ScalarizedLoss(Mirror(eta=0.5), (0.6, 0.4), beta=0.5, is_length_normalized=False)
         job = replace(job, loss=None, step_loss=combined)
+    together = [job]
+    if loss == "rewarded":
+        values = np.random.default_rng(1).random((2 * N_PAIRS, 2))
+        data = data.with_rewards(RewardMatrix(data.rewards.objectives, values))
+        hypervolume = PolicyHypervolume(((1.0, 0.0), (0.0, 1.0)))
+        together = [
+            TrainingJob(
+                name, "rewarded", TradeOff.even(2), first_of_prompt, step_loss=hypervolume,
+                group="heads", head=Head(),
+            )
+            for name in ("one", "two")
+        ]  # fmt: skip
     seen: list[int] = []
     model.get_input_embeddings().register_forward_pre_hook(
         lambda module, args: (
@@ -67,7 +86,7 @@ def main(folder: Path, batch_size: int, accumulate: int, loss: str) -> None:
     )  # fmt: skip
     lines: list[float] = []
     _, cost = jobs.train_jobs(
-        [job], inputs, model, 0, settings, folder, lambda step, steps, n: lines.append(n["loss"])
+        together, inputs, model, 0, settings, folder, lambda step, steps, n: lines.append(n["loss"])
     )
     rank = int(torch.distributed.get_rank()) if torch.distributed.is_initialized() else 0
     torch.save(model.state_dict(), folder / f"parameters-{rank}.pt")
