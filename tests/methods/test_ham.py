@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,11 +11,12 @@ from paretune.bench.problems import problem, random_problem
 from paretune.core.job import Head
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.table_policy import total_variation
-from paretune.errors import ConfigError
+from paretune.errors import ConfigError, InputError
 from paretune.functional.indicators import hypervolume
 from paretune.functional.simplex import lattice
 from paretune.methods import build
 from paretune.methods.ham import HaM
+from paretune.pipeline.sweep import check_job
 
 
 def test_one_group_with_one_loss_for_all() -> None:
@@ -66,6 +68,18 @@ def test_what_is_no_front_is_refused() -> None:
         HaM().plan(1, [TradeOff((1.0,))])
     with pytest.raises(ConfigError, match=r"ham\.heads: found 5, expected at most 3"):
         HaM(heads=5).plan(2, lattice(2, 2))
+
+
+def test_gaps_are_refused_before_any_training() -> None:
+    data = random_problem().data(is_compared=False)
+    data.rewards.values[4, 1] = np.nan
+    (job, *_) = HaM().plan(2, lattice(2, 2))
+    with pytest.raises(InputError, match=r"ham/head: .*needs every reward: .* response 4"):
+        check_job("ham/head", job, data, 0)
+    data.rewards.values[:, 1] = 2.0
+    with pytest.raises(InputError, match="found 2 for all 18 responses on 'objective_1'"):
+        check_job("ham/head", job, data, 0)
+    check_job("ham/head", job, random_problem().data(is_compared=False), 0)
 
 
 def value(one: torch.Tensor, rewards: torch.Tensor) -> list[float]:
