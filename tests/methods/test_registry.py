@@ -42,7 +42,7 @@ class TestBuild:
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [
-            ("dpo", {"bata": 1.0}, r"'bata' \(did you mean 'beta'\?\); known: beta, labels"),
+            ("dpo", {"bata": 1.0}, r"'bata' \(did you mean 'beta'\?\); known: backbone, beta"),
             ("dpo", {"beta": "much"}, r"dpo.beta: found 'much' \(str\), expected float"),
             ("dpo", {"beta": True}, r"dpo.beta: found True \(bool\)"),
             ("dpo", {"beta": None}, r"dpo.beta: found None"),
