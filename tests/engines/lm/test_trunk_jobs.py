@@ -287,3 +287,20 @@ def test_length_normalized_losses_know_the_tokens(lab: Any, tmp_path: Path) -> N
     one = job(0.5, loss=partial(mean_dpo_loss, beta=5.0))
     (fast,) = train(lab, [one], data, tmp_path / "fast")
     assert float((fast - slowly(lab, one, data, tmp_path / "slow")).abs().max()) < 2e-5
+
+
+def test_half_precision_starts_at_the_reference_too(lab: Any, tmp_path: Path) -> None:
+    data, jobs = lab.preferences(17), [job(0.8), job(0.2)]
+    model = lab.model()
+    told: list[float] = []
+    settings = replace(SETTINGS, precision="bfloat16")
+    save, _ = train_jobs(
+        jobs, lab.job_data(data, model), model, lab.pad, settings, tmp_path / "half",
+        lambda step, steps, numbers: told.append(numbers.get("margin", np.nan)),
+    )  # fmt: skip
+    assert abs(told[0]) < 1e-3
+    whole = train(lab, jobs, data, tmp_path / "whole")
+    for k, expected in enumerate(whole):
+        found = flat(save.func.__self__.alone(k))
+        assert torch.isfinite(found).all()
+        assert float((found - expected).abs().max()) < 0.1
