@@ -9,8 +9,12 @@ from torch import Tensor
 
 from paretune.errors import ShapeError
 
-_CELLS = 1 << 22
-"""Logits held at once: pieces of this size stay near the processor, and products stay large."""
+_CELLS = {"cpu": 1 << 22}
+_MOST_CELLS = 1 << 26
+"""Logits held at once: on a CPU so few that they stay near it, elsewhere 256 MiB."""
+
+_LEAST_ROWS = 256
+"""Rows of a piece, at least: for fewer, reading the layer would cost more than multiplying."""
 
 
 def linear_logps(
@@ -18,7 +22,7 @@ def linear_logps(
     weight: Tensor,
     targets: Tensor,
     bias: Tensor | None = None,
-    cells: int = _CELLS,
+    cells: int | None = None,
 ) -> Tensor:
     r"""Log-probability of one token a state, :math:`\log\operatorname{softmax}(W h + b)_y`.
 
@@ -32,7 +36,8 @@ def linear_logps(
         weight: ``(V, D)``, taken as constant.
         targets: ``(R,)`` int64 in [0, V).
         bias: ``(V,)``, taken as constant.
-        cells: logits held at once, >= 1; at least a row is.
+        cells: logits held at once, >= 1, at least those of a row; ``None`` = what suits the device
+            and the vocabulary.
 
     Returns:
         ``(R,)`` nats, at least float32.
@@ -50,6 +55,9 @@ def linear_logps(
             f"linear_logps: found states {tuple(states.shape)}, weight {tuple(weight.shape)} and "
             f"targets {tuple(targets.shape)}, expected (R, D), (V, D) and (R,)"
         )
+    if cells is None:
+        usual = _CELLS.get(states.device.type, _MOST_CELLS)
+        cells = max(usual, _LEAST_ROWS * weight.shape[0])
     piece = max(1, cells // weight.shape[0])
     found = _LinearLogps.apply(states, weight, targets, bias, piece)  # type: ignore[no-untyped-call]
     return cast(Tensor, found)
