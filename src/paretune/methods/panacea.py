@@ -53,20 +53,21 @@ class Panacea(Method):
             in the target) or ``soft`` (the label is a chance).
         beta: strength of the KL penalty, > 0; for ``ipo`` the slope.
         rank: directions of each update that all trade-offs share, >= 0.
-        directions: directions of each objective, >= 1; the paper has 1.
+        directions: directions of each objective, >= 1. The paper has 1; on Handy 4 give 43 % of
+            the attainable hypervolume where 1 gives 33 % (scenario B; A: 53 and 45), 16 no more.
         scale: start of the singular values, > 0; a larger one learns faster.
         concentration: of the Dirichlet distribution that trade-offs are drawn from, > 0; 1 is
             uniform, less draws more near the corners.
         steps: optimizer steps, >= 1; ``None`` takes the run's.
         learning_rate: peak, > 0; ``None`` takes the run's. Adapters want several times the rate
-            of full fine-tuning.
+            of full fine-tuning: on Handy .005 with a beta of .3 to .5, ten times as much.
     """
 
     scalarizer: Literal["linear", "chebyshev", "stch"] = "linear"
     loss: Literal["sigmoid", "ipo", "soft"] = "sigmoid"
     beta: float = 0.1
     rank: int = 8
-    directions: int = 1
+    directions: int = 4
     scale: float = 1.0
     concentration: float = 1.0
     steps: int | None = None
