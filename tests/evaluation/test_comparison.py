@@ -77,7 +77,8 @@ def test_values_of_a_seed_by_hand():
     assert values["loop"] == pytest.approx(0.075)
     assert values["collapsed"] == pytest.approx((0.1 * 10 + 0.3 * 30) / 40)
     assert values["malformed"] == pytest.approx((0.2 * 10 + 0.6 * 30) / 40)
-    assert values["train_seconds"] == 30 and values["train_seconds_each"] == 15
+    # 30 s of training and 9 - 4 s of replies to learn from, for two trade-offs.
+    assert values["train_seconds"] == 35 and values["train_seconds_each"] == 17.5
     assert values["policies"] == 2 and values["train_tokens"] == 1000
     # 4 s for 40 replies, where the reference needs 1 s for 10.
     assert values["reply_cost"] == pytest.approx(1.0)

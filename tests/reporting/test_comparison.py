@@ -77,8 +77,8 @@ def test_cost_counts_the_search_beside_the_training(compared):
     assert rows["dpo"]["settings tried"] == "3 of 4"
     assert rows["dpo"]["search, CPU"] == "26 s"
     assert rows["modpo"]["settings tried"] == "1 of 4" and rows["modpo"]["search, CPU"] == "–"
-    assert rows["modpo"]["training, CPU s"] == "60 ± 0"
-    assert rows["modpo"]["CPU s a trade-off"] == "5.5"
+    assert rows["modpo"]["training, CPU s"] == "62 ± 0"  # with the replies that it learned from
+    assert rows["modpo"]["CPU s a trade-off"] == "5.7"
     assert rows["rewarded_soups"]["policies stored"] == "2"
 
 
@@ -117,10 +117,12 @@ def test_sentences_name_the_leader_and_whom_it_does_not_surely_beat(compared):
     said = findings(result)
     assert "dpo leads with 75.0 ± 10.0 % of what is attainable" in said[0]
     assert "cannot tell it from modpo (70%)." in said[0]
-    assert any(text.startswith("Training cost from 16 s of CPU (pareto_hqd)") for text in said)
+    assert any(text.startswith("Training cost from 19 s of CPU (pareto_hqd)") for text in said)
     assert said[-1].startswith("sft is left out: failed on 1 of 3 seeds")
     sure = replace(result, duels=tuple(replace(d, probability=1.0) for d in made))
     assert "ahead of every other method" in findings(sure)[0]
+    assert "between equals 3 seeds agree by chance in 1 of 4 cases" in findings(sure)[0]
+    assert "by chance" not in findings(replace(sure, seeds=(0, 1, 2, 3, 4)))[0]
     assert "5 methods on helpful and concise" in what_was_compared(result)
     assert "3 seeds" in what_was_compared(result)
 

@@ -172,7 +172,7 @@ MEASURES: Mapping[str, str] = {
     "repeats": "share of replies that repeat themselves",
     "collapsed": "share of replies that collapsed: short, loop or repeats",
     "malformed": "share of replies that the grammar refuses",
-    "train_seconds": "CPU seconds of training",
+    "train_seconds": "CPU seconds of training, replies to learn from included",
     "train_seconds_each": "CPU seconds of training for each trade-off",
     "train_tokens": "tokens that went through training steps",
     "policies": "policies stored",

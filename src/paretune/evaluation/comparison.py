@@ -42,6 +42,8 @@ def seed_values(run: RunResult, method: MethodResult) -> dict[str, float | None]
     is_whole = asked == {p.tradeoff for p in method.points}
     best_chebyshev = known.utility_chebyshev if known and is_whole else None
     cost, n_replies = method.cost, sum(p.n_replies for p in method.points)
+    # Replies that a method learns from are part of its training.
+    learning = cost.train_seconds + cost.reply_seconds - cost.answer_seconds
     values: dict[str, float | None] = {
         "hypervolume": volume,
         "hypervolume_share": _ratio(volume, known.hypervolume if known else None),
@@ -56,8 +58,8 @@ def seed_values(run: RunResult, method: MethodResult) -> dict[str, float | None]
         "repeats": _share(method, "repeats"),
         "collapsed": _share(method, "total"),
         "malformed": _share(method, "malformed"),
-        "train_seconds": cost.train_seconds,
-        "train_seconds_each": _ratio(cost.train_seconds, cost.tradeoffs),
+        "train_seconds": learning,
+        "train_seconds_each": _ratio(learning, cost.tradeoffs),
         "train_tokens": float(cost.train_tokens),
         "policies": float(cost.policies),
         "reply_cost": _ratio(_ratio(cost.answer_seconds, n_replies), _reference_seconds(run)),

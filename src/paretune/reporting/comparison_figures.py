@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paretune.core.comparison_results import ComparisonResult, MethodComparison
+from paretune.core.interval import Interval
 from paretune.core.results import RunResult
 from paretune.reporting import look, panels
 from paretune.reporting.comparison_tables import YARDSTICKS, shown_measure
@@ -139,7 +140,7 @@ def _quality(
     shown.sort(key=lambda m: sum(m.intervals[x].value for x in measures.values()))
     wide, left, right, between = 8.6, 1.75, 0.15, 0.25
     rows = 0.3 * max(2, len(shown))
-    high = rows + 1.35
+    high = rows + 1.1
     figure = Figure(figsize=(wide, high))
     side = (wide - left - right - between) / 2
     for n, (yardstick, measure) in enumerate(measures.items()):
@@ -151,11 +152,13 @@ def _quality(
             _dots(axes, row, method, measure, styles[method.name])
             if yardstick == "hypervolume" and (most := _ceiling(method)) is not None:
                 axes.plot([most] * 2, [row - 0.32, row + 0.32], color=look.LIMIT, lw=1.4)
-        if measure.endswith("_share"):
-            axes.axvline(1.0, color=look.LIMIT, lw=1.2)
         if (level := _reference_level(runs, yardstick, measure)) is not None:
             axes.axvline(level, color=look.INK, lw=1.0, ls=(0, (4, 3)))
         axes.set_ylim(-0.6, len(shown) - 0.4)
+        start, end = _window([m.intervals[measure] for m in shown])
+        axes.set_xlim(start, 1.02 if measure.endswith("_share") else end)
+        if measure.endswith("_share"):
+            axes.axvline(1.0, color=look.LIMIT, lw=1.2)
         axes.set_yticks(range(len(shown)))
         axes.set_yticklabels([one_line(m.name, 24) for m in shown] if n == 0 else [])
         axes.tick_params(axis="y", length=0, labelcolor=look.INK)
@@ -184,6 +187,13 @@ def _dots(axes: Axes, row: int, method: MethodComparison, measure: str, mine: Lo
               zorder=4)  # fmt: skip
     axes.plot(found.value, row, mine.marker, color=mine.color, ms=7, mec=look.PAPER, mew=0.7,
               zorder=5)  # fmt: skip
+
+
+def _window(found: Sequence[Interval]) -> tuple[float, float]:
+    """From the lowest to the highest interval, but not beyond what a share can be."""
+    low = max(-0.02, min((i.low for i in found), default=0.0) - 0.04)
+    high = min(1.04, max((i.high for i in found), default=1.0) + 0.04)
+    return (low, high) if low < high else (0.0, 1.0)
 
 
 def _ceiling(method: MethodComparison) -> float | None:
@@ -233,6 +243,8 @@ def _cost(result: ComparisonResult, styles: Mapping[str, Look]) -> Figure:
             axes.text(free * 1.5, 0.02, "no training ", transform=axes.get_xaxis_transform(),
                       ha="right", fontsize=7.5, color=look.MUTED)  # fmt: skip
             axes.set_xlim(left=free / 3)
+        axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
+        axes.set_ylim(_window([m.intervals[measure] for m in shown]))
         axes.set_xlabel("CPU seconds of training a trade-off", fontsize=8.5)
         axes.set_ylabel(f"{_TITLES[yardstick]} →", fontsize=8.5)
     handles = [

@@ -30,15 +30,17 @@ from paretune.reporting.plain import one_line
 from paretune.reporting.report import resource, style_sheet
 from paretune.reporting.table import Table
 
+TITLES = {"quality": "Both yardsticks", "fronts": "Fronts", "cost": "What quality costs"}
 CAPTIONS = {
-    "quality": "Both yardsticks: mean over seeds with its 95 % t interval, every seed as a dot.",
-    "fronts": "Fronts of every method: all seeds, and their mean in front.",
-    "cost": "What quality costs: CPU seconds of training a trade-off against both yardsticks.",
+    "quality": "Mean over seeds with its 95 % t interval, every seed as a dot.",
+    "fronts": "Every method by itself: all seeds, and their mean in front.",
+    "cost": "CPU seconds of training a trade-off against both yardsticks.",
 }
 _ABOUT = {
     "quality": "K is the number of trade-offs; the ceiling is the most that K policies can reach. "
     "Steers is the rank correlation of an objective's weight and its mean reward. Best in bold.",
-    "cost": "Each method is charged what it would cost alone, also for what methods share. A reply "
+    "cost": "Each method is charged what it would cost alone, also for what methods share; "
+    "replies that it learns from count as training. A reply "
     "costs CPU seconds in units of a reply of the reference policy.",
     "duels": "In percent, how surely the method of a row is better than the method of a column.",
 }
@@ -103,7 +105,7 @@ def render_comparison(
         sentence=what_was_compared(result),
         findings=findings(result),
         drawings=[
-            (name, CAPTIONS[name], as_svg(drawn[name], name, CAPTIONS[name]))
+            (name, TITLES[name], CAPTIONS[name], as_svg(drawn[name], name, CAPTIONS[name]))
             for name in CAPTIONS
             if name in drawn
         ],
@@ -123,7 +125,11 @@ def _tables(result: ComparisonResult) -> list[tuple[str, str, Table]]:
         ("Cost", _ABOUT["cost"], cost_table(result)),
     ]
     for yardstick, title in YARDSTICKS.items():
-        about = f"{_ABOUT['duels']} Bootstrap: {result.duels_from}."
+        n = len(result.seeds)
+        about = (
+            f"{_ABOUT['duels']} Bootstrap: {result.duels_from}. Between equals all {n} seeds agree "
+            f"in 1 of {2 ** (n - 1)} cases."
+        )
         found.append((f"Who is better: {title}", about, duel_table(result, yardstick)))
     about = f"Shares of {result.shares_of}; chosen by {_criterion(result)}."
     found.append(("Settings tried", about, search_table(result)))

@@ -79,9 +79,23 @@ def _leader(result: ComparisonResult, yardstick: str) -> str | None:
     if not n_others:
         return f"{text}."
     if not close:
-        return f"{text}, ahead of every other method with at least {percent(SURE)} probability."
+        return (
+            f"{text}, ahead of every other method with at least {percent(SURE)} probability"
+            f"{_few_seeds(result)}."
+        )
     names = listing([f"{name} ({percent(p)})" for name, p in close])
     return f"{text}; seeds and prompts cannot tell it from {names}."
+
+
+def _few_seeds(result: ComparisonResult) -> str:
+    """Said where so few seeds could agree by chance."""
+    n = len(result.seeds)
+    if 0.5**n <= 1 - SURE:
+        return ""
+    return (
+        f" over these seeds; but between equals {n} seeds agree by chance in 1 of {2 ** (n - 1)} "
+        "cases"
+    )
 
 
 def _price(result: ComparisonResult) -> str | None:
