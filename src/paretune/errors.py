@@ -11,6 +11,7 @@
     │   ├── ShapeError                 an array of the wrong shape
     │   └── NotScoredError             a computation met an unscored (NaN) cell
     ├── RunError (RuntimeError)        a run went wrong: exit code 1
+    │   └── AllFailedError             every method of a run failed
     └── Interrupted                    stopped on request, resumable: exit code 75
 
 A message has four parts: what is wrong, what was found, what was expected, where.
@@ -97,6 +98,10 @@ class NotScoredError(InputError):
 
 class RunError(ParetuneError, RuntimeError):
     """A run failed for a reason that is not the user's input."""
+
+
+class AllFailedError(RunError):
+    """Every method of a run failed, so that nothing is left to measure."""
 
 
 class Interrupted(ParetuneError):

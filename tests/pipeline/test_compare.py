@@ -170,6 +170,19 @@ def test_a_setting_that_fails_is_not_chosen_and_one_without_any_is_left_out(
     assert any(text.startswith("lost: all 2 settings failed") for text in said)
 
 
+def test_a_search_of_nothing_but_failures_leaves_the_others(tmp_path, recipe, without_reports):
+    methods = [
+        {"method": "sft", "search": {"train.learning_rate": [1e30, 2e30]}},
+        {"method": "best_of_n", "n": 2},
+    ]
+    sft, best = compare(recipe(methods=methods), tmp_path / "tiny").result.methods
+    assert best.failed is None and best.intervals
+    assert sft.failed.startswith("all 2 settings failed, first: every method failed, first sft-1/")
+    only = recipe(methods=methods[:1], name="only")
+    with pytest.raises(RunError, match="every setting of every method failed"):
+        compare(only, tmp_path / "only")
+
+
 def test_other_settings_in_the_same_folder_are_refused(tmp_path, recipe, without_reports):
     compare(recipe(methods=METHODS[2:]), tmp_path / "tiny")
     with pytest.raises(ConfigError, match="found results of other settings"):

@@ -28,7 +28,7 @@ from paretune.core.comparison_results import (
     comparison_to_json,
 )
 from paretune.core.results import Cost, RunResult
-from paretune.errors import Interrupted, RunError
+from paretune.errors import AllFailedError, Interrupted, RunError
 from paretune.evaluation.box import Box
 from paretune.evaluation.comparison import YARDSTICKS, Floats, duels, over_seeds
 from paretune.evaluation.measure import Yardstick, evaluate_method
@@ -142,10 +142,14 @@ def _compare(config: RunConfig, folder: Path, voice: Voice) -> Compared:
     searched, n_seeds = search_config(config), len(_seeds(config))
     progress = Progress(_weights(config, folder, searched), voice)
     found: RunResult | None = None
+    problem = ""
     if searched is not None:
         voice.say(f"search: {len(searched.methods)} settings on validation prompts")
-        found = _run(searched, folder, progress, until_eval=True)
-    choices = choose(config, found)
+        try:
+            found = _run(searched, folder, progress, until_eval=True)
+        except AllFailedError as error:  # methods without a search may still do well
+            problem = str(error)
+    choices = choose(config, found, problem)
     for name, choice in choices.items():
         if choice.options is None:
             voice.say(f"{name}: {choice.failed}")

@@ -22,7 +22,7 @@ from typing import Any, Literal, final
 import yaml
 
 from paretune.core.results import RunResult
-from paretune.errors import ConfigError, InputError, Interrupted, RunError
+from paretune.errors import AllFailedError, ConfigError, InputError, Interrupted, RunError
 from paretune.pipeline.base import base_of
 from paretune.pipeline.card import model_card
 from paretune.pipeline.checking import preflight
@@ -239,7 +239,7 @@ def _require_something(plans: list[MethodPlan], outcome: Outcome) -> None:
         raise RunError(f"the reference policy failed: {next(iter(outcome.failed.values()))}")
     if all(any(t.id in outcome.failed for t in m.replies) for m in methods):
         task, problem = next(iter(outcome.failed.items()))
-        raise RunError(f"every method failed, first {task}: {problem}")
+        raise AllFailedError(f"every method failed, first {task}: {problem}")
 
 
 def _account(records: Sealed) -> str:

@@ -72,12 +72,13 @@ def search_config(config: RunConfig) -> RunConfig | None:
     )
 
 
-def choose(config: RunConfig, result: RunResult | None) -> dict[str, Choice]:
+def choose(config: RunConfig, result: RunResult | None, problem: str = "") -> dict[str, Choice]:
     """The best setting of every method, by name.
 
     Args:
         config: of the recipe.
-        result: of the search run; ``None`` where nothing was searched.
+        result: of the search run; ``None`` where nothing was searched, or everything failed.
+        problem: why everything failed.
     """
     criterion = (config.compare or CompareConfig()).criterion
     found = {}
@@ -86,9 +87,10 @@ def choose(config: RunConfig, result: RunResult | None) -> dict[str, Choice]:
         if len(settings) < 2:
             found[method.name] = Choice(settings[0])
             continue
-        assert result is not None
         tried = tuple(
-            setting_tried(result, setting_name(method, number), options, criterion)
+            SettingTried(options, None, failed=problem)
+            if result is None
+            else setting_tried(result, setting_name(method, number), options, criterion)
             for number, options in enumerate(settings, 1)
         )
         best = best_setting(tried)

@@ -25,7 +25,7 @@ from paretune.reporting.plain import one_line
 from paretune.reporting.svg import inline_svg
 
 _SIDE = 1.95
-_GAP_LEFT, _GAP_RIGHT, _GAP_TOP, _GAP_BOTTOM, _FOOT = 0.5, 0.12, 0.36, 0.44, 0.5
+_GAP_LEFT, _GAP_RIGHT, _GAP_TOP, _GAP_BOTTOM, _FOOT = 0.56, 0.12, 0.36, 0.44, 0.5
 _TITLES = {"hypervolume": "hypervolume", "utility_min": "E[min] of single replies"}
 
 
