@@ -44,6 +44,9 @@ class PackedRows:
         response: ``(R,)`` int64 in ``[0, B * K)``: which response each target belongs to;
             responses of row b are ``b * K .. b * K + K - 1``.
         tokens: ``(B * K,)`` float32 response tokens.
+        owner: ``(B, T)`` int64 row that each position came from, where several short rows of one
+            response were joined in one (then a segment is a row, and sees itself alone); ``None``
+            where each row is its own.
     """
 
     input_ids: Tensor
@@ -54,6 +57,7 @@ class PackedRows:
     targets: Tensor
     response: Tensor
     tokens: Tensor
+    owner: Tensor | None = None
 
     def to(self, device: torch.device | str) -> PackedRows:
         """The same rows on a device."""

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from paretune.engines.lm.batches import PackedRows, pack_rows, row_lengths
 from paretune.engines.lm.encode import Encoded
+from paretune.engines.lm.filling import fill_rows
 from paretune.errors import ConfigError
 
 _HEAD_CELLS = 1 << 27
@@ -39,12 +40,16 @@ class ResponseScorer(nn.Module):
         is_packed: whether the fast pass is exact for the model (:func:`scorer_for` finds out);
             otherwise each response is a row of its own through the model's own forward.
         is_compiled: run the blocks of the fast pass through ``torch.compile``.
+        is_filled: whether short rows of one response may share a row.
     """
 
-    def __init__(self, model: Any, is_packed: bool, is_compiled: bool = False) -> None:
+    def __init__(
+        self, model: Any, is_packed: bool, is_compiled: bool = False, is_filled: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.is_packed = is_packed
+        self.is_filled = is_filled
         # In a tuple: these are the model's own parameters, which must not be listed twice.
         backbone = backbone_and_head(model)[0]
         self.backbone = (compiled_blocks(backbone) if is_packed and is_compiled else backbone,)
@@ -57,7 +62,8 @@ class ResponseScorer(nn.Module):
             rows: ``(B, K)`` response numbers; the responses of a row share their prompt.
             pad_id: fills short rows.
         """
-        return pack_rows(data, rows if self.is_packed else rows.reshape(-1, 1), pad_id)
+        packed = pack_rows(data, rows if self.is_packed else rows.reshape(-1, 1), pad_id)
+        return fill_rows(packed) if self.is_filled else packed
 
     def forward(self, rows: PackedRows) -> Tensor:
         """``(B * K,)`` float32 log-probability of each response, nats."""
@@ -77,6 +83,7 @@ def scorer_for(
     rows: npt.NDArray[np.int64],
     pad_id: int,
     is_compiled: bool = False,
+    may_fill: bool = False,
 ) -> ResponseScorer:
     """The fastest exact way to score rows with a model, found by trying two of them.
 
@@ -86,6 +93,7 @@ def scorer_for(
         rows: ``(B, K)`` response numbers, B >= 1.
         pad_id: fills short rows.
         is_compiled: run the blocks through ``torch.compile``, where the fast pass is exact.
+        may_fill: let short rows of one response share a row, where that is exact.
     """
     # The longest row is where a sliding window would cut, a short one where padding would leak.
     order = np.argsort(row_lengths(data, rows), kind="stable")
@@ -93,8 +101,14 @@ def scorer_for(
     was_training = model.training
     model.eval()
     try:
-        is_packed = is_exact(model, probe.to(next(model.parameters()).device))
-        return ResponseScorer(model, is_packed, is_compiled)
+        device = next(model.parameters()).device
+        is_packed = is_exact(model, probe.to(device))
+        is_filled = False
+        if is_packed and may_fill and rows.shape[1] == 1:
+            # As many short ones as it takes to share a row with, or beside, the longest.
+            chosen = rows[np.concatenate([order[:4], order[-1:]])]
+            is_filled = _fills_exactly(model, pack_rows(data, chosen, pad_id), device)
+        return ResponseScorer(model, is_packed, is_compiled, is_filled)
     finally:
         model.train(was_training)
 
@@ -246,6 +260,23 @@ def is_exact(model: Any, rows: PackedRows) -> bool:
     # Relative to the loud values, far above rounding and far below what a wrong mask does.
     tolerance = 1e-3 if _arithmetic(model).itemsize >= 4 else 1e-2
     return bool(((fast - slow).abs() <= tolerance * (1 + slow.abs())).all())
+
+
+@torch.no_grad()
+def _fills_exactly(model: Any, rows: PackedRows, device: torch.device) -> bool:
+    """Whether rows that share a row give what they give alone."""
+    filled = fill_rows(rows)
+    if filled.owner is None:
+        # Nothing is saved here; where short rows do meet, the mask is that of shared prompts.
+        return False
+    try:
+        with _loud_head(model, rows.to(device)):
+            alone = response_logps(model, rows.to(device))
+            shared = response_logps(model, filled.to(device))
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError):
+        return False
+    tolerance = 1e-3 if _arithmetic(model).itemsize >= 4 else 1e-2
+    return bool(((alone - shared).abs() <= tolerance * (1 + alone.abs())).all())
 
 
 def _one_by_one(model: Any, rows: PackedRows) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from paretune.core.adapter import TradeOffEmbedding, told_numbers
 from paretune.core.job import ConditionedRows, Pool, TrainingJob
+from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.batches import WINDOW, batch_schedule, row_lengths
 from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.conditioned_pairs import conditioned_loss
@@ -29,7 +30,8 @@ from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.rewarded import train_rewarded
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
-from paretune.engines.lm.tradeoff_embedding import tell
+from paretune.engines.lm.tradeoff_adapter import has_tradeoff_adapter, set_tradeoff
+from paretune.engines.lm.tradeoff_embedding import has_tradeoff_embedding, tell
 from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
 from paretune.engines.lm.trunk_jobs import train_on_trunk
 from paretune.errors import InputError
@@ -144,7 +146,9 @@ def train_job(
         lengths, settings.batch_size, steps * per_step, settings.seed,
         window=1 if job.kind == "sft" else WINDOW,
     )  # fmt: skip
-    scorer = scorer_for(model, inputs.encoded, work.rows, pad_id, settings.compile)
+    scorer = scorer_for(
+        model, inputs.encoded, work.rows, pad_id, settings.compile, may_fill=job.kind == "sft"
+    )
     dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)
 
     def build(step: npt.NDArray[np.int64]) -> Batch:
@@ -155,9 +159,18 @@ def train_job(
         Resumable(scorer), schedule, build, work.loss, settings,
         folder=folder, sizes=work.sizes, progress=progress, checkpoints=checkpoints,
     )  # fmt: skip
+    _forget_last_batch(model)
     tokens = int(sum(lengths[step].sum() for step in schedule))
     used = len(np.unique(np.concatenate(schedule)))
     return JobCost(time.process_time() - started, tokens, steps, used)
+
+
+def _forget_last_batch(model: Any) -> None:
+    """A conditioned model as it is when it is loaded: at no trade-off of the training."""
+    if has_tradeoff_embedding(model):
+        tell(model, None)
+    if has_tradeoff_adapter(model):
+        set_tradeoff(model, TradeOff.even(model.tradeoff_adapter.n_objectives).weights)
 
 
 @final
@@ -182,8 +195,16 @@ def _sft(job: TrainingJob, inputs: JobData, model: Any) -> _Work:
     rule: Any = job.rows
     found = rule(Pool.of(inputs.data))
     columns: dict[str, npt.NDArray[Any]] = {}
-    if isinstance(found, ConditionedRows):
-        assert isinstance(job.adapter, TradeOffEmbedding)
+    is_told = isinstance(found, ConditionedRows)
+    if is_told != isinstance(job.adapter, TradeOffEmbedding):
+        raise InputError(
+            f"job {job.id}: found rows that are told {'something' if is_told else 'nothing'} and "
+            f"adapter {job.adapter!r}, expected rows that are told their trade-off with a "
+            "TradeOffEmbedding, and only with one"
+        )
+    if is_told:
+        if not has_tradeoff_embedding(model):
+            raise InputError(f"job {job.id}: found a model without vectors of trade-offs")
         columns["told"] = told_numbers(job.adapter, found.given)
         found = found.index
     rows = np.asarray(found, dtype=np.int64)
@@ -191,7 +212,8 @@ def _sft(job: TrainingJob, inputs: JobData, model: Any) -> _Work:
     def loss(scorer: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         packed = batch["rows"]
         if "told" in batch:
-            tell(model, batch["told"].long())
+            told = batch["told"].long()
+            tell(model, told if packed.owner is None else told[packed.owner])
         # Mean over the response tokens, end token included: long responses count more.
         return -scorer(packed).sum() / packed.tokens.sum(), {}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -44,6 +45,7 @@ class TradeOffVectors(nn.Module):
         if self.told is None:
             return embedded
         vectors = self.weight[self.told.to(self.weight.device)].to(embedded.dtype)
+        # A number for all, for each row, or for each position.
         return embedded + (vectors[:, None] if vectors.ndim == 2 else vectors)
 
 
@@ -70,12 +72,13 @@ def has_tradeoff_embedding(model: Any) -> bool:
     return isinstance(getattr(model, _NAME, None), TradeOffVectors)
 
 
-def tell(model: Any, told: Tensor | int) -> None:
+def tell(model: Any, told: Tensor | int | None) -> None:
     """Tell each row of the next batch its trade-off, or every row from now on the same one.
 
     Args:
         model: with vectors.
-        told: ``(B,)`` int64 numbers of trade-offs, or one for all.
+        told: int64 numbers of trade-offs: ``(B,)``, or ``(B, T)`` where rows share a row, or one
+            for all.
     """
     getattr(model, _NAME).told = torch.as_tensor(told)
 
@@ -103,15 +106,17 @@ def load_tradeoff_embedding(model: Any, folder: Path, train: bool = False) -> An
     """Give a loaded policy the vectors that were saved beside it, in place.
 
     Raises:
-        InputError: if they do not fit the model.
+        InputError: if they are damaged, or do not fit the model.
     """
-    about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     try:
+        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         known = TradeOffEmbedding(tuple(map(tuple, about["tradeoffs"])), about["scale"])
         add_tradeoff_embedding(model, known)
         vectors: TradeOffVectors = getattr(model, _NAME)
         vectors.load_state_dict(load_file(folder / TENSORS))
-    except (ConfigError, KeyError, RuntimeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, RuntimeError, ConfigError, SafetensorError
+    ) as error:  # fmt: skip
         raise InputError(
             f"{folder}: found vectors of trade-offs that do not fit ({error}), expected those of "
             "this policy"
