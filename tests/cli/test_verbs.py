@@ -11,6 +11,8 @@ import yaml
 from typer.testing import CliRunner
 
 from paretune.cli.main import app
+from paretune.methods import build, method_names
+from paretune.pipeline.config import load_config
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 VERBS = ["quickstart", "init", "ls", "check", "run", "data", "train", "eval", "report", "bench"]
@@ -50,6 +52,13 @@ def test_ls_names_every_method_with_its_paper():
     assert {r["method"]: r["paper"] for r in rows} == {
         name: cls.paper for name, cls in load_methods().items()
     }
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_init_writes_a_file_that_reads_as_the_defaults(tmp_path, method):
+    assert CliRunner().invoke(app, ["init", str(tmp_path), "--method", method]).exit_code == 0
+    config = load_config(tmp_path / "run.yaml")
+    assert config.build_method(config.methods[0]) == build(method, {})
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, fields
 from typing import Any
+
+import yaml
 
 from paretune.methods import method_class
 
@@ -78,4 +81,6 @@ def _yaml(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return str(list(value))
-    return str(value)
+    text = str(value)
+    # YAML reads an empty text as null, and some words as other things.
+    return json.dumps(value) if isinstance(value, str) and yaml.safe_load(text) != value else text
