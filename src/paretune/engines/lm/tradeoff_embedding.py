@@ -78,9 +78,9 @@ def tell(model: Any, told: Tensor | int | None) -> None:
     Args:
         model: with vectors.
         told: int64 numbers of trade-offs: ``(B,)``, or ``(B, T)`` where rows share a row, or one
-            for all.
+            for all; ``None`` tells nothing any more.
     """
-    getattr(model, _NAME).told = torch.as_tensor(told)
+    getattr(model, _NAME).told = None if told is None else torch.as_tensor(told)
 
 
 def is_embedding_folder(folder: Path) -> bool:
