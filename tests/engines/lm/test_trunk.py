@@ -106,3 +106,11 @@ def test_adapters_are_refused(lab: Any, tmp_path: Path) -> None:
     model = add_adapter(lab.model(), LoraSettings(rank=2), 0)
     with pytest.raises(InputError, match="expected a base without adapters"):
         read(lab, model, several(), tmp_path)
+
+
+def test_double_precision_stays(lab: Any, tmp_path: Path) -> None:
+    found = read(lab, lab.model().double(), several(), tmp_path)
+    assert found.states.dtype is torch.float64
+    exact = reference_logps(lab.model().double(), several(), np.arange(17), lab.pad)
+    # Llama turns its positions in float32.
+    assert np.abs(found.logps - exact).max() < 1e-7

@@ -10,7 +10,9 @@ import contextlib
 import os
 import tempfile
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -19,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from paretune.engines.lm.batches import by_tokens, row_lengths
+from paretune.engines.lm.batches import PackedRows, by_tokens, row_lengths
 from paretune.engines.lm.encode import Encoded
 from paretune.engines.lm.forward import (
     autocast,
@@ -98,40 +100,58 @@ def read_trunk(
     if not scorer.is_packed:
         raise _no_heads_on(model)
     weight = head.weight.detach()
-    device = weight.device
-    kept_dtype = dtype if device.type == "cuda" else torch.promote_types(weight.dtype, dtype)
-    dtype = torch.promote_types(weight.dtype, dtype) if weight.dtype.itemsize > 4 else dtype
-    weight, bias = weight.to(dtype), None if head.bias is None else head.bias.detach().to(dtype)
-    n_tokens, width = int(data.responses.lengths[responses].sum()), weight.shape[1]
-    is_large = n_tokens * width * kept_dtype.itemsize > memory
-    states = (_mapped if is_large else _allocated)((n_tokens, width), kept_dtype, device, folder)
-    start = np.full(len(data.responses), -1, dtype=np.int64)
-    logps = np.full(len(data.responses), np.nan)
-    done = read = 0
+    # Float64 models (parity tests) stay float64.
+    products = torch.promote_types(weight.dtype, dtype) if weight.dtype.itemsize > 4 else dtype
+    kept = dtype if weight.is_cuda else torch.promote_types(weight.dtype, dtype)
+    shape = (int(data.responses.lengths[responses].sum()), weight.shape[1])
+    is_large = shape[0] * shape[1] * kept.itemsize > memory
+    states = _mapped(shape, kept, folder) if is_large else weight.new_empty(shape, dtype=kept)
+    trunk = Trunk(
+        states,
+        np.full(len(data.responses), -1, dtype=np.int64),
+        np.full(len(data.responses), np.nan),
+        weight.to(products),
+        None if head.bias is None else head.bias.detach().to(products),
+        int(sum(row_lengths(data, table).sum() for table in tables)),
+    )
     was_training = model.training
     model.eval()
-    with torch.no_grad(), autocast(device, dtype):
-        for table in tables:
-            lengths = row_lengths(data, table)
-            for batch in by_tokens(lengths, tokens_per_batch):
-                some = table[batch].ravel()
-                rows = scorer.pack(data, table[batch], pad_id).to(device)
-                found = response_states(model, rows).to(kept_dtype)
-                sizes = data.responses.lengths[some]
-                start[some] = done + np.cumsum(sizes) - sizes
-                states[done : done + len(found)] = found
-                done, read = done + len(found), read + int(lengths[batch].sum())
-                # As heads are scored that have not moved: log-ratios start at zero exactly.
-                each = linear_logps(found.to(dtype), weight, rows.targets, bias)
-                sums = each.new_zeros(len(some)).index_add(0, rows.response, each)
-                logps[some] = sums.double().cpu().numpy()
+    pack = partial(scorer.pack, data, pad_id=pad_id)
+    with torch.no_grad(), autocast(weight.device, dtype):
+        _fill(trunk, model, data, tables, pack, tokens_per_batch)
     model.train(was_training)
     if not is_large and states.nbytes + weight.nbytes <= _KEPT:
         # A copy: the model may go on training after this.
-        trunk = Trunk(states, start, logps, weight.clone(), bias, read)
+        trunk = replace(trunk, weight=trunk.weight.clone())
         _slot[:] = [(weakref.ref(data, lambda _: _slot.clear()), key, trunk)]
-        return trunk
-    return Trunk(states, start, logps, weight, bias, read)
+    return trunk
+
+
+def _fill(
+    trunk: Trunk,
+    model: Any,
+    data: Encoded,
+    tables: Sequence[npt.NDArray[np.int64]],
+    pack: Callable[[npt.NDArray[np.int64]], PackedRows],
+    tokens_per_batch: int,
+) -> None:
+    """The pass itself: states one response after the other, in the order of the batches."""
+    done = 0
+    for table in tables:
+        for batch in by_tokens(row_lengths(data, table), tokens_per_batch):
+            some = table[batch].ravel()
+            rows = pack(table[batch]).to(trunk.weight.device)
+            found = response_states(model, rows).to(trunk.states.dtype)
+            sizes = data.responses.lengths[some]
+            trunk.start[some] = done + np.cumsum(sizes) - sizes
+            trunk.states[done : done + len(found)] = found
+            done += len(found)
+            # As heads are scored that have not moved: log-ratios start at zero exactly.
+            each = linear_logps(
+                found.to(trunk.weight.dtype), trunk.weight, rows.targets, trunk.bias
+            )
+            sums = each.new_zeros(len(some)).index_add(0, rows.response, each)
+            trunk.logps[some] = sums.double().cpu().numpy()
 
 
 def plain_head(model: Any) -> nn.Linear:
@@ -168,15 +188,7 @@ def _by_prompt(data: Encoded, responses: npt.NDArray[np.int64]) -> list[npt.NDAr
     ]
 
 
-def _allocated(
-    shape: tuple[int, int], dtype: torch.dtype, device: torch.device, folder: Path
-) -> Tensor:
-    return torch.empty(shape, dtype=dtype, device=device)
-
-
-def _mapped(
-    shape: tuple[int, int], dtype: torch.dtype, device: torch.device, folder: Path
-) -> Tensor:
+def _mapped(shape: tuple[int, int], dtype: torch.dtype, folder: Path) -> Tensor:
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".trunk-", dir=folder)
     os.close(handle)
@@ -191,7 +203,7 @@ def _mapped(
 
 def _identity(model: Any, responses: npt.NDArray[np.int64], dtype: torch.dtype) -> Any:
     """Tells trunks of one data set apart: which model, which responses."""
-    numbers = tuple(float(p.detach().double().sum()) for p in model.parameters())
+    numbers = tuple(float(p.detach().sum(dtype=torch.float64)) for p in model.parameters())
     device = next(model.parameters()).device
     return numbers, responses.tobytes(), dtype, device
 
