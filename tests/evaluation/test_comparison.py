@@ -100,6 +100,10 @@ def test_a_method_with_fewer_trade_offs_has_no_share_of_the_mean_optimum():
     both = run(whole, half)
     assert seed_values(both, whole)["utility_chebyshev_share"] is not None
     assert seed_values(both, half)["utility_chebyshev_share"] is None
+    # Nor is its mean set beside the mean of a method that answered all of them.
+    boxed = replace(both, known=None)
+    assert seed_values(boxed, whole)["utility_chebyshev"] is not None
+    assert seed_values(boxed, half)["utility_chebyshev"] is None
     assert seed_values(both, half)["ceiling_share"] == pytest.approx(0.4 / 0.4)
 
 

@@ -33,7 +33,7 @@ def check_plan(method: Method, n_objectives: int) -> list[TrainingJob]:
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", job.id), job.id
         assert job.kind in ("sft", "pairwise", "constrained", "online", "rewarded")
         losses = [loss for loss in (job.loss, job.step_loss) if loss is not None]
-        assert len(losses) == (job.kind in ("pairwise", "rewarded")), "one loss, or one of a whole step"
+        assert len(losses) == (job.kind in ("pairwise", "rewarded")), "one loss, or one a step"
         assert (job.goal is not None) == (job.kind == "constrained")
         assert (job.online is not None) == (job.kind == "online")
         assert callable(job.rows) == (job.kind not in ("constrained", "online"))

@@ -200,6 +200,13 @@ def test_what_a_run_would_refuse_is_refused_before_anything_is_written(tmp_path,
     assert plan_text(config, tmp_path / "x") and not (tmp_path / "x").exists()
 
 
+def test_prompts_that_settings_are_chosen_by_measure_no_method(recipe):
+    measured = {"prompts": 6, "resamples": 100, "samples": 1, "part": "validation"}
+    with pytest.raises(ConfigError, match=r"evaluate\.part: found validation, expected test"):
+        check_comparison(recipe(evaluate=measured))
+    check_comparison(recipe(evaluate=measured, methods=METHODS[1:]))  # nothing is chosen
+
+
 def test_the_plan_counts_settings_and_policies(tmp_path, recipe):
     text = plan_text(recipe(), tmp_path / "tiny")
     assert "rewarded_soups: 2 policies, 2 trade-offs; 2 settings searched" in text

@@ -72,7 +72,10 @@ def test_a_seed_runs_every_method_at_its_choice(tiny_config):
         ({"beta": []}, "found no value"),
         ({"betta": [0.1]}, "betta"),
         ({"beta": [0.1, -1.0]}, r"with beta -1.0: .*a finite number > 0"),
-        ({"train.learning_rat": [0.1]}, "learning_rat"),
+        (
+            {"train.learning_rat": [0.1]},
+            r"learning_rat: unknown key \(did you mean 'learning_rate'",
+        ),
         ({"tradeoffs": [{"grid": 2}]}, "expected options of the method"),
         ({"train.max_prompt_tokens": [8]}, "max_prompt_tokens"),
     ],
@@ -114,5 +117,10 @@ def test_the_search_never_sees_a_seed_that_is_measured(tiny_config):
     assert with_seeds(config, None) is config
     with pytest.raises(ConfigError, match=r"compare\.seeds"):
         with_seeds(config, 1)
+    # Without the section its defaults hold, as soon as something is searched.
+    searched = [{"method": "sft", "search": {"train.steps": [1, 2]}}]
+    with pytest.raises(ConfigError, match=r"expected none of the seeds 1000 to 1004"):
+        tiny_config(seed=1000, methods=searched)
+    assert tiny_config(seed=1000).seed == 1000
     with pytest.raises(ConfigError, match="did you mean 'seeds'"):
         parse_config({**config.model_dump(mode="json"), "compare": {"seed": 3}})

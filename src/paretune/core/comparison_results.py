@@ -165,7 +165,7 @@ MEASURES: Mapping[str, str] = {
     "ceiling": "the most that as many policies can reach, as a share of what mixtures reach",
     "utility_min": "best point's mean over replies of the smallest unit reward, E[min]",
     "utility_min_share": "E[min] as a share of the best policy's",
-    "utility_chebyshev": "mean over trade-offs of the per-reply Chebyshev utility",
+    "utility_chebyshev": "mean over all trade-offs of the run of the Chebyshev utility",
     "utility_chebyshev_share": "Chebyshev utility as a share of the best possible",
     "short": "share of replies with fewer than three words",
     "loop": "share of replies that loop",

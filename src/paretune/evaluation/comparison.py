@@ -38,9 +38,9 @@ def seed_values(run: RunResult, method: MethodResult) -> dict[str, float | None]
     most = known.ceilings.get(len(method.points)) if known else None
     volume, worst = method.hypervolume.value, method.utility_min.value
     asked = {p.tradeoff for m in run.methods for p in m.points}
-    # The optimum is a mean over all trade-offs of the run: a method that answered fewer has none.
+    # A mean over fewer trade-offs than the run's, which the optimum is over, is another number.
     is_whole = asked == {p.tradeoff for p in method.points}
-    best_chebyshev = known.utility_chebyshev if known and is_whole else None
+    chebyshev = method.utility_chebyshev.value if is_whole else None
     cost, n_replies = method.cost, sum(p.n_replies for p in method.points)
     # Replies that a method learns from are part of its training.
     learning = cost.train_seconds + cost.reply_seconds - cost.answer_seconds
@@ -51,8 +51,8 @@ def seed_values(run: RunResult, method: MethodResult) -> dict[str, float | None]
         "ceiling": _ratio(most, known.hypervolume if known else None),
         "utility_min": worst,
         "utility_min_share": _ratio(worst, known.utility_min if known else None),
-        "utility_chebyshev": method.utility_chebyshev.value,
-        "utility_chebyshev_share": _ratio(method.utility_chebyshev.value, best_chebyshev),
+        "utility_chebyshev": chebyshev,
+        "utility_chebyshev_share": _ratio(chebyshev, known.utility_chebyshev if known else None),
         "short": _share(method, "short"),
         "loop": _share(method, "loop"),
         "repeats": _share(method, "repeats"),

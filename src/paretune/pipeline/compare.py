@@ -28,7 +28,7 @@ from paretune.core.comparison_results import (
     comparison_to_json,
 )
 from paretune.core.results import Cost, RunResult
-from paretune.errors import AllFailedError, Interrupted, RunError
+from paretune.errors import AllFailedError, ConfigError, Interrupted, RunError
 from paretune.evaluation.box import Box
 from paretune.evaluation.comparison import YARDSTICKS, Floats, duels, over_seeds
 from paretune.evaluation.measure import Yardstick, evaluate_method
@@ -70,8 +70,14 @@ def check_comparison(config: RunConfig) -> None:
     """Read the data and ask every job of the search and of a seed for its rows; train nothing.
 
     Raises:
-        InputError: as ``paretune check`` would refuse the run.
+        InputError: as ``paretune check`` would refuse the run, or if methods would be measured on
+            the prompts that their settings are chosen by.
     """
+    if config.evaluate.part == "validation" and search_config(config) is not None:
+        raise ConfigError(
+            "evaluate.part: found validation, expected test: settings are chosen on the validation "
+            "prompts, so methods cannot be measured there"
+        )
     for run in _forecast_runs(config):
         check_run(run)
 

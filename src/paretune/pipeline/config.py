@@ -139,8 +139,8 @@ class RunConfig(Strict):
     def build_method(self, method: MethodConfig) -> Method:
         """The method object; objectives given by name become columns.
 
-        A name stands for its number (``objective``, ``primary``, ``axis``), and names with values for one
-        value an objective, in order (``thresholds``, ``reward_floors``).
+        A name stands for its number (``objective``, ``primary``, ``axis``), and names with values
+        for one value an objective, in order (``thresholds``, ``reward_floors``).
         """
         options = method.options
         for option, value in options.items():

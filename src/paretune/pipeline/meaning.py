@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from paretune.core.tradeoff import TradeOff
-from paretune.errors import ConfigError
+from paretune.engines.lm.settings import LoraSettings, TrainSettings
+from paretune.errors import ConfigError, nearest
 from paretune.pipeline.judge_config import judge_problems
 from paretune.pipeline.settings_grid import search_problems
 
@@ -102,5 +103,9 @@ def _problem(attempt: Callable[[], Any]) -> str | None:
         return str(error)
     except ValidationError as error:
         found = error.errors()[0]
-        return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+        key, text = found["loc"], str(found["msg"])
+        if found["type"] == "unexpected_keyword_argument":
+            kind = LoraSettings if "lora" in key[:-1] else TrainSettings
+            text = f"unknown key{nearest(str(key[-1]), list(kind.__dataclass_fields__))}"
+        return f"{'.'.join(map(str, key))}: {text}"
     return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paretune.pipeline.config import MethodConfig, RunConfig
+    from paretune.pipeline.config_sections import CompareConfig
 
 Key = tuple[str | int, ...]
 Problems = Callable[["RunConfig", "MethodConfig", Key], Iterator[tuple[Key, str]]]
@@ -58,7 +59,7 @@ def search_problems(config: RunConfig, problems_of: Problems) -> Iterator[tuple[
         config: of a recipe.
         problems_of: what is wrong with one method.
     """
-    limit = most_settings(config)
+    limit = compare_settings(config).settings
     names = Counter(
         setting_name(m, n) for m in config.methods for n in range(1, _count(m) + 1) if m.search
     )
@@ -91,8 +92,8 @@ def search_problems(config: RunConfig, problems_of: Problems) -> Iterator[tuple[
         if long_or_twice:
             yield key, f"found the name {long_or_twice[0]!r} for a setting, expected another label"
         yield from _of_settings(config, method, key, problems_of)
-    compare = config.compare
-    if compare is not None:
+    if config.compare is not None or any(method.search for method in config.methods):
+        compare = compare_settings(config)
         seeds = range(config.seed, config.seed + compare.seeds)
         if compare.search_seed in seeds:
             yield (
@@ -102,11 +103,11 @@ def search_problems(config: RunConfig, problems_of: Problems) -> Iterator[tuple[
             )
 
 
-def most_settings(config: RunConfig) -> int:
-    """How many settings every method may try."""
+def compare_settings(config: RunConfig) -> CompareConfig:
+    """How methods are compared: the section of the recipe, or its defaults."""
     from paretune.pipeline.config_sections import CompareConfig
 
-    return (config.compare or CompareConfig()).settings
+    return config.compare or CompareConfig()
 
 
 def _of_settings(

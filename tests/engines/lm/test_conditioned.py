@@ -27,8 +27,9 @@ def encoder(lab):
 
 @pytest.fixture
 def inputs(encoder):
+    yes, no = Response("yes", {"a": 1.0, "b": 0.0}), Response("no", {"a": 3.0, "b": 0.5})
     records = [
-        Record("one", (Response("yes", {"a": 1.0, "b": 0.0}), Response("no", {"a": 3.0, "b": 0.5}))),
+        Record("one", (yes, no)),
         Record((Message("user", "two"),), (Response("so", {"a": 2.0, "b": 1.0}),)),
     ]  # fmt: skip
     data = PreferenceData.from_records(records, Objectives.of("a", "b"))

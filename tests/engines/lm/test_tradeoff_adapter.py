@@ -12,6 +12,7 @@ from torch import nn
 
 from paretune.core.adapter import TradeOffAdapter
 from paretune.engines.lm.merge import merge_policies
+from paretune.engines.lm.mix import mix_policies
 from paretune.engines.lm.models import add_adapter, load_base, load_policy, quiet_peft, save_policy
 from paretune.engines.lm.settings import LoraSettings
 from paretune.engines.lm.tradeoff_adapter import (
@@ -186,13 +187,25 @@ def test_another_base_is_refused(lab: Any, tmp_path: Path) -> None:
         load_policy(folder, wider)
 
 
-def test_conditioned_policies_are_not_merged(lab: Any, tmp_path: Path) -> None:
+def test_damaged_files_are_told(lab: Any, tmp_path: Path) -> None:
+    base, folder = tmp_path / "base", tmp_path / "policy"
+    save_policy(lab.model(), lab.tokenizer(), base)
+    for name, text in (("tradeoff_adapter.safetensors", "?"), ("tradeoff_adapter.json", "{")):
+        save_policy(conditioned(lab), lab.tokenizer(), folder)
+        (folder / name).write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match="cannot load a trade-off adapter"):
+            load_policy(folder, base)
+
+
+def test_conditioned_policies_are_neither_merged_nor_mixed(lab: Any, tmp_path: Path) -> None:
     base, folder = tmp_path / "base", tmp_path / "policy"
     save_policy(lab.model(), lab.tokenizer(), base)
     save_policy(conditioned(lab), lab.tokenizer(), folder)
     for folders in ([folder, folder], [base, folder]):
         with pytest.raises(ConfigError, match=r"merge: found .*conditioned on the trade-off"):
             merge_policies(folders, (0.5, 0.5), base)
+        with pytest.raises(ConfigError, match=r"mix: found .*conditioned on the trade-off"):
+            mix_policies(folders, (0.5, 0.5), base)
 
 
 def test_bad_input(lab: Any, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from paretune.core.job import ConditionedRows, TrainingJob
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.generate import Decoding, generate
 from paretune.engines.lm.jobs import train_jobs
+from paretune.engines.lm.merge import merge_policies
+from paretune.engines.lm.mix import mix_policies
 from paretune.engines.lm.models import add_adapter, load_base, load_policy, save_policy
 from paretune.engines.lm.settings import LoraSettings, TrainSettings
 from paretune.engines.lm.tradeoff_embedding import (
@@ -20,7 +22,7 @@ from paretune.engines.lm.tradeoff_embedding import (
     has_tradeoff_embedding,
     tell,
 )
-from paretune.errors import InputError
+from paretune.errors import ConfigError, InputError
 
 ABOUT = TradeOffEmbedding(((1.0, 0.0), (0.0, 1.0)))
 IDS = torch.tensor([[5, 6, 7, 8], [9, 8, 7, 6]])
@@ -79,6 +81,8 @@ def test_one_policy_learns_what_each_trade_off_is_told(lab, tmp_path, lora):
                              checkpoint_minutes=0)  # fmt: skip
     save, cost = train_jobs([JOB], inputs, model, lab.pad, settings, tmp_path / "work")
     assert cost.rows == 12
+    # Told what the last batch was told, it would answer no batch of another size.
+    assert logits(model.eval()).isfinite().all(), "trained, the model is told nothing"
     save(lab.tokenizer(), [tmp_path / "policy"])
     loaded = load_policy(tmp_path / "policy", base)
     decoding = Decoding(max_new_tokens=12, temperature=0)
@@ -107,6 +111,54 @@ def test_vectors_of_another_model_are_refused(lab, tmp_path):
     save_file({"weight": torch.zeros(2, 5)}, tmp_path / "tradeoff_embedding.safetensors")
     with pytest.raises(InputError, match="vectors of trade-offs that do not fit"):
         load_policy(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tradeoff_embedding.safetensors", "tradeoff_embedding.json"])
+def test_damaged_files_are_told(lab, tmp_path, name):
+    save_policy(add_tradeoff_embedding(lab.model(), ABOUT), lab.tokenizer(), tmp_path)
+    (tmp_path / name).write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="vectors of trade-offs that do not fit"):
+        load_policy(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("combine", [merge_policies, mix_policies])
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=4)])
+def test_conditioned_policies_are_not_combined(lab, tmp_path, combine, lora):
+    base, folder = tmp_path / "base", tmp_path / "policy"
+    save_policy(lab.model(), lab.tokenizer(), base)
+    model = lab.model() if lora is None else add_adapter(lab.model(), lora, 0)
+    save_policy(add_tradeoff_embedding(model, ABOUT), lab.tokenizer(), folder)
+    with pytest.raises(ConfigError, match="conditioned on the trade-off"):
+        combine([folder, folder], (0.5, 0.5), base)
+
+
+def train_two_steps(lab, folder, model, **job):
+    inputs = lab.job_data(lab.preferences(6), lab.model())
+    settings = TrainSettings(learning_rate=0.02, steps=2, batch_size=6, checkpoint_minutes=0)
+    made = dataclasses.replace(JOB, **job)
+    return train_jobs([made], inputs, model, lab.pad, settings, folder)
+
+
+def test_it_goes_on_training_from_its_folder(lab, tmp_path):
+    model = add_tradeoff_embedding(lab.model(), ABOUT)
+    save_policy(model, lab.tokenizer(), tmp_path / "policy")
+    loaded = load_policy(tmp_path / "policy", tmp_path / "policy", train=True)
+    for one in (model, loaded):
+        train_two_steps(lab, tmp_path / "work", one.train())
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, loaded.get_parameter(name)), name
+    start = add_tradeoff_embedding(lab.model(), ABOUT).tradeoff_embedding.weight
+    assert not torch.equal(loaded.tradeoff_embedding.weight, start)
+
+
+def test_rows_vectors_and_jobs_that_do_not_belong_together(lab, tmp_path):
+    told = add_tradeoff_embedding(lab.model(), ABOUT)
+    with pytest.raises(InputError, match="found a model without vectors"):
+        train_two_steps(lab, tmp_path, lab.model())
+    with pytest.raises(InputError, match="found rows that are told nothing"):
+        train_two_steps(lab, tmp_path, told, rows=lambda pool: np.arange(4))
+    with pytest.raises(InputError, match="found rows that are told something"):
+        train_two_steps(lab, tmp_path, told, adapter=None)
 
 
 def test_a_row_that_is_told_something_else_is_an_error(lab, tmp_path):

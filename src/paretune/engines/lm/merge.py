@@ -19,7 +19,6 @@ from typing import Any
 from paretune.engines.lm.models import load_base, quiet_peft
 from paretune.engines.lm.one_base import require_one_base
 from paretune.engines.lm.state_head import attach_head, is_head, load_head, mix_heads
-from paretune.engines.lm.tradeoff_adapter import is_tradeoff_folder
 from paretune.errors import ConfigError
 from paretune.functional.mixing import average_parameters
 
@@ -45,15 +44,9 @@ def merge_policies(
         A model in evaluation mode.
 
     Raises:
-        ConfigError: if the policies come from different bases or are of several kinds, or an
-            adapter kind has no exact sum.
+        ConfigError: if the policies come from different bases, are of several kinds or conditioned
+            on the trade-off, or an adapter kind has no exact sum.
     """
-    conditioned = [str(f) for f in folders if is_tradeoff_folder(f)]
-    if conditioned:
-        raise ConfigError(
-            f"merge: found {conditioned}, policies that are conditioned on the trade-off, expected "
-            "experts: each of them answers for every trade-off by itself (steering: condition)"
-        )
     require_one_base("merge", folders, base)
     if all(is_head(f) for f in folders):
         model = load_base(base, is_frozen=True, quantize=quantize)

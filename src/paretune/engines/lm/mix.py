@@ -64,7 +64,7 @@ def mix_policies(
 
     Raises:
         ConfigError: if the policies come from different bases or vocabularies, are of several
-            kinds, or the weights do not sum to 1.
+            kinds or conditioned on the trade-off, or the weights do not sum to 1.
     """
     used = [(f, float(w)) for f, w in zip(folders, weights, strict=True) if w != 0]
     if not used or abs(sum(w for _, w in used) - 1) > 1e-6:

@@ -8,16 +8,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from paretune.engines.lm.tradeoff_adapter import is_tradeoff_folder
+from paretune.engines.lm.tradeoff_embedding import is_embedding_folder
 from paretune.errors import ConfigError
 
 _SHAPE = ("model_type", "vocab_size", "hidden_size", "n_embd", "num_hidden_layers", "n_layer")
 
 
 def require_one_base(where: str, folders: Sequence[Path], base: str | os.PathLike[str]) -> None:
-    """Refuse policies that are known to come from different bases.
+    """Refuse policies that are conditioned, or known to come from different bases.
 
-    Adapters name their base; of full models the kind, the sizes and the vocabulary are compared,
-    of all the tokens of the tokenizers. A file that is not there says nothing.
+    A policy that is conditioned on the trade-off is no part of a combination: its files say what
+    it is at every trade-off, not at which one it would count. Adapters name their base; of full
+    models the kind, the sizes and the vocabulary are compared, of all the tokens of the
+    tokenizers. A file that is not there says nothing.
 
     Args:
         where: what the message calls the combination.
@@ -25,8 +29,16 @@ def require_one_base(where: str, folders: Sequence[Path], base: str | os.PathLik
         base: the base of the run: a local folder, or a hub id, of which nothing is compared.
 
     Raises:
-        ConfigError: naming the first two folders that differ, and in what.
+        ConfigError: naming the folders that are conditioned, or the first two that differ and in
+            what.
     """
+    conditioned = [str(f) for f in folders if is_tradeoff_folder(f) or is_embedding_folder(f)]
+    if conditioned:
+        raise ConfigError(
+            f"{where}: found {conditioned}, policies that are conditioned on the trade-off, "
+            "expected experts: each of them answers for every trade-off by itself (steering: "
+            "condition)"
+        )
     is_adapter = [(f / "adapter_config.json").exists() for f in folders]
     if any(is_adapter) and not all(is_adapter):
         raise ConfigError(f"{where}: found adapters and full models together in {list(folders)}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -287,11 +288,16 @@ def load_tradeoff_adapter(
         The same model, set to the even trade-off.
 
     Raises:
-        InputError: if the files do not fit the base.
+        InputError: if the files are damaged, or do not fit the base.
     """
     place = Path(folder)
-    about = json.loads((place / CONFIG).read_text(encoding="utf-8"))
-    adapter, tensors = TradeOffAdapter(**about["adapter"]), load_file(place / TENSORS)
+    try:
+        about = json.loads((place / CONFIG).read_text(encoding="utf-8"))
+        adapter, tensors = TradeOffAdapter(**about["adapter"]), load_file(place / TENSORS)
+    except (OSError, ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:
+        raise InputError(
+            f"{folder}: cannot load a trade-off adapter, expected {CONFIG} and {TENSORS} ({error})"
+        ) from error
     try:
         _insert(model, adapter, about["layers"], torch.Generator())
         for name, layer in _layers(model):
