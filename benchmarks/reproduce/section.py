@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 from pagetext import table
 
-Verdict = Literal["holds", "holds only if", "does not hold"]
+Verdict = Literal["holds", "holds only if", "does not hold", "not decided"]
 
 
 def claims(sections: Sequence[Section]) -> list[str]:
@@ -39,8 +39,9 @@ class Section:
         claim: what the paper says, one sentence that is also the heading.
         where_in_paper: section, table or equation.
         measured: one sentence with the numbers, for the summary at the top.
-        verdict: :data:`Verdict`; ``holds only if`` and ``does not hold`` may be followed by a
-            colon and the condition or the reason (``holds only if: the lag is infinite``).
+        verdict: :data:`Verdict`; all but ``holds`` may be followed by a colon and the condition or
+            the reason (``holds only if: the lag is infinite``); ``not decided`` where chance could
+            explain what was found, or too little was measured.
         body_markdown: the tables and what to read in them, without a heading.
     """
 
@@ -52,5 +53,5 @@ class Section:
 
     def __post_init__(self) -> None:
         head = self.verdict.split(":", 1)[0]
-        if head not in ("holds", "holds only if", "does not hold"):
+        if head not in get_args(Verdict):
             raise ValueError(f"section {self.claim!r}: found verdict {self.verdict!r}")
