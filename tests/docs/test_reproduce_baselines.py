@@ -17,6 +17,7 @@ import torch
 from paretune.core.interval import Interval
 from paretune.core.results import Collapse, Cost, KnownFront, MethodResult, PointResult, RunResult
 from paretune.core.results import to_json as result_json
+from paretune.functional.simplex import lattice
 from paretune.pipeline.folder import write_json
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,7 @@ METHODS = (
     "rewarded_soups", "mod_decoding", "modpo", "morlhf", "ric", "ham", "panacea", "dpo-weighted",
     "dpo-mixed",
 )  # fmt: skip
+PER_TRADEOFF = ("modpo", "morlhf", "dpo-weighted", "dpo-mixed")
 TRADEOFFS = ((0.0, 1.0), (0.5, 0.5), (1.0, 0.0))
 
 
@@ -67,8 +69,9 @@ def method_of(
         for t in tradeoffs
     )  # fmt: skip
     cost = Cost(seconds, 1000, 1.0, 1, 3, 3, 1.0, 1)
+    steers = (1.0,) * len(tradeoffs[0])
     return MethodResult(
-        name, points, sure(quality / 2), sure(quality / 2), sure(quality), (1.0, None), None, cost
+        name, points, sure(quality / 2), sure(quality / 2), sure(quality), steers, None, cost
     )
 
 
@@ -195,6 +198,31 @@ class TestVerdicts:
         assert re.fullmatch(r"holds only if: a gain of [45]\.\d ± 0\.\d % \(A\) is meant",
                             some.verdict)  # fmt: skip
         assert claim(comparison_of(made, {"mod_decoding": -0.1})).verdict.startswith("does not")
+
+
+def test_three_objectives_on_other_grids(made: Any) -> None:
+    grids = {n: tuple(w.weights for w in lattice(3, n)) for n in (2, 4)}
+    runs = []
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(scale=1e-3, size=len(METHODS))
+        methods = tuple(
+            method_of(n, 0.6 + float(e), 30, grids[2 if n in PER_TRADEOFF else 4])
+            for n, e in zip(METHODS, noise, strict=True)
+        )
+        run = run_of(seed, {}, {})
+        cube = {"objectives": ("a", "b", "c"), "low": (0,) * 3, "high": (1,) * 3}
+        runs.append(RunResult(**{**vars(run), **cube, "methods": methods}))
+    found = [made.fronts.Comparison("compare-c", tuple(runs))]
+    compared = made.compared
+    for claim in (
+        compared.ric_cost, compared.ric_against_soups, compared.modpo_cost,
+        compared.modpo_against_dpo, compared.mod_against_merging, compared.ham_against_ric,
+        compared.panacea_against,
+    ):  # fmt: skip
+        section = claim(found)
+        assert "3 seeds on C" in section.measured and "| C |" in section.body_markdown
+    assert "| C | modpo | 6 | 3 |" in compared.modpo_against_dpo(found).body_markdown
+    assert "| C | ham | 15 | 3 |" in compared.ham_against_ric(found).body_markdown
 
 
 class TestRic:
