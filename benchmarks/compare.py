@@ -18,7 +18,7 @@ from paretune.pipeline.compare import load_comparison
 from paretune.reporting.atomic import write_atomic
 from paretune.reporting.comparison_figures import as_png, figures
 from paretune.reporting.comparison_page import comparison_markdown
-from paretune.reporting.comparison_words import leader
+from paretune.reporting.comparison_tables import YARDSTICKS, plus_minus, shown_measure
 from paretune.reporting.wording import listing
 
 NAMES = ("compare-a", "compare-b", "compare-c")
@@ -47,13 +47,23 @@ def page(found: list[tuple[ComparisonResult, list[RunResult]]], folder: Path) ->
 
 
 def summary(results: list[ComparisonResult]) -> str:
-    """Who leads where, a row a comparison."""
-    lines = ["| comparison | objectives | hypervolume | E[min] |", "| --- | --- | --- | --- |"]
+    """The three best of each yardstick, a row a comparison."""
+    lines = [
+        "| comparison | hypervolume, % of attainable | E[min], % of optimum |",
+        "| --- | --- | --- |",
+    ]
     for result in results:
-        best = [leader(result, yardstick) for yardstick in ("hypervolume", "utility_min")]
-        names = ["–" if method is None else method.name for method in best]
-        lines.append(f"| {result.name} | {listing(result.objectives)} | {' | '.join(names)} |")
+        best = [best_three(result, yardstick) for yardstick in YARDSTICKS]
+        lines.append(f"| {result.name}: {listing(result.objectives)} | {' | '.join(best)} |")
     return "\n".join(lines)
+
+
+def best_three(result: ComparisonResult, yardstick: str) -> str:
+    """Names and values of the leader and the next two."""
+    measure = shown_measure(result, yardstick)
+    found = {m.name: m.intervals[measure] for m in result.methods if measure in m.intervals}
+    names = sorted(found, key=lambda name: -found[name].value)[:3]
+    return ", ".join(f"{name} {plus_minus(found[name], 100, 1)}" for name in names) or "–"
 
 
 def main() -> None:

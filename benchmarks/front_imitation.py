@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from world import interval, mean, value
 
 from paretune.cli.quickstart import quickstart_config
 from paretune.core.job import Pool
@@ -25,6 +24,7 @@ from paretune.core.results import MethodResult, RunResult
 from paretune.functional.front_targets import select_targets
 from paretune.functional.indicators import hypervolume
 from paretune.functional.simplex import lattice
+from paretune.functional.statistics import t_interval
 from paretune.pipeline.comparisons import read_materials
 from paretune.pipeline.config import parse_config
 from paretune.pipeline.folder import RunFolder
@@ -119,6 +119,24 @@ def numbers(method: MethodResult) -> dict[str, float]:
         "collapsed": mean(method, "total"),
         "seconds": method.cost.train_seconds,
     }
+
+
+def value(method: MethodResult, name: str) -> float:
+    """An aggregate of a method."""
+    return float(getattr(method, name).value)
+
+
+def mean(method: MethodResult, name: str) -> float:
+    """A share of broken replies, averaged over the points."""
+    return float(np.mean([getattr(point.collapse, name) or 0.0 for point in method.points]))
+
+
+def interval(values: list[float], digits: int) -> str:
+    """Mean over seeds ± half of a 95 % t interval."""
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}"
+    found = t_interval(values)
+    return f"{found.value:.{digits}f} ± {found.high - found.value:.{digits}f}"
 
 
 def together(parts: list[MethodResult]) -> dict[str, float]:

@@ -27,8 +27,8 @@ judged alone, so one in twenty would by chance."""
 BATCHES = """\
 Since these methods were first measured here, responses one by one are no longer sorted by length \
 in batches ([decision 0010](../decisions/0010-responses-in-random-batches.md)), which helps every \
-method that fine-tunes on responses, this one among them. Numbers of [world.md](../world.md) and \
-of older pages were measured before, and do not compare with those of this page."""
+method that fine-tunes on responses, this one among them. Numbers of \
+older pages were measured before, and do not compare with those of this page."""
 SNIPPETS = """\
 H3 in a few lines: the ray does not know the front, the layers do.
 

@@ -30,7 +30,7 @@ import numpy.typing as npt
 from paretune.core.adapter import TradeOffAdapter, TradeOffEmbedding
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.online import OnlineGoal
-from paretune.core.record import PreferenceData
+from paretune.core.record import PreferenceData, prompt_text
 from paretune.core.rewards import Normalizer
 from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
@@ -52,12 +52,14 @@ class Pool:
         text_of: ``(N,)`` int64; two rows with the same number hold the same text.
         rounds: ``(N,)`` int64 where each response is from: 0 = the run's records, i = the i-th
             job that replied; ``None`` = the records.
+        prompts: the P texts of the prompts; empty where they are not known.
     """
 
     rewards: npt.NDArray[np.float64]
     prompt_of: npt.NDArray[np.int64]
     text_of: npt.NDArray[np.int64]
     rounds: npt.NDArray[np.int64] | None = None
+    prompts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: PreferenceData) -> Pool:
@@ -65,7 +67,8 @@ class Pool:
         numbers: dict[str, int] = {}
         text_of = [numbers.setdefault(text, len(numbers)) for text in data.texts]
         texts = np.asarray(text_of, dtype=np.int64)
-        return cls(data.rewards.values, data.prompt_of, texts, data.rounds)
+        prompts = tuple(prompt_text(prompt) for prompt in data.prompts)
+        return cls(data.rewards.values, data.prompt_of, texts, data.rounds, prompts)
 
 
 @final
@@ -90,10 +93,13 @@ class ConditionedRows:
     Args:
         index: ``(Q,)`` int64 rows of the pool, in training order.
         given: ``(Q, D)`` float64 what the condition tells each row's prompt.
+        is_ordered: where the trade-off is told by a vector: whether the order is part of the rule,
+            so that steps take the rows as they come. Else every epoch has a random order.
     """
 
     index: npt.NDArray[np.int64]
     given: npt.NDArray[np.float64]
+    is_ordered: bool = False
 
     def __len__(self) -> int:
         return len(self.index)

@@ -58,6 +58,8 @@ class FrontImitation(Method):
             high one.
         scale: length of the vectors at the start, in mean lengths of the token embeddings, >= 0.
             Start large models at .1 or less.
+        groups: of prompts whose words promise like rewards, at most, >= 1. Each keeps its share of
+            every target, so that prompts where objectives conflict are not left out.
         range_quantile: the ideal and the worst corner are these quantiles of the rewards, in
             [0, 0.5); 1e-4 withstands outliers of large data.
     """
@@ -69,6 +71,7 @@ class FrontImitation(Method):
     batch_size: int | None = None
     learning_rate: float | None = None
     scale: float = 1.5
+    groups: int = 4
     range_quantile: float = 0.0
     paper: ClassVar[str] = "ours"
     needs: ClassVar[tuple[Needs, ...]] = ("scores",)
@@ -76,7 +79,7 @@ class FrontImitation(Method):
     def __post_init__(self) -> None:
         check_choices(self, "front_imitation")
         at = "front_imitation."
-        for name in ("k", "rows"):
+        for name in ("k", "rows", "groups"):
             check(getattr(self, name) >= 1, at + name, getattr(self, name), "an integer >= 1")
         for name in ("steps", "batch_size"):
             value = getattr(self, name)
@@ -109,6 +112,7 @@ class FrontImitation(Method):
                     k=self.k,
                     n=self.rows,
                     yardstick=self.yardstick,
+                    groups=self.groups,
                     range_quantile=self.range_quantile,
                 ),
                 settings=settings,

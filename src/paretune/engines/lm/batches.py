@@ -8,6 +8,7 @@ response tokens ever reach the language-model head.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -162,7 +163,12 @@ def by_tokens(
 
 
 def batch_schedule(
-    lengths: npt.NDArray[np.int64], batch_size: int, steps: int, seed: int, window: int = WINDOW
+    lengths: npt.NDArray[np.int64],
+    batch_size: int,
+    steps: int,
+    seed: int,
+    window: int = WINDOW,
+    is_ordered: bool = False,
 ) -> list[npt.NDArray[np.int64]]:
     """Which rows each step trains on: epochs in random order, sorted by length inside windows.
 
@@ -176,6 +182,7 @@ def batch_schedule(
         steps: number of steps; epochs repeat until it is reached.
         seed: of the order.
         window: batches that are sorted together, >= 1; 1 leaves the random order.
+        is_ordered: every epoch takes the rows in their own order instead.
 
     Returns:
         ``steps`` arrays of row numbers. A batch holds ``batch_size`` rows; one of an epoch may
@@ -183,6 +190,9 @@ def batch_schedule(
     """
     plan: list[npt.NDArray[np.int64]] = []
     rows = np.arange(len(lengths))
+    if is_ordered:
+        epoch_of_batches = np.split(rows, range(batch_size, len(rows), batch_size))
+        return (epoch_of_batches * math.ceil(steps / len(epoch_of_batches)))[:steps]
     epoch = 0
     while len(plan) < steps:
         order = rows[np.argsort(hash_keys(seed, _ROWS, epoch, rows), kind="stable")]

@@ -144,7 +144,7 @@ def train_job(
     steps = settings.n_steps(len(work.rows), n_processes())
     schedule = batch_schedule(
         lengths, settings.batch_size, steps * per_step, settings.seed,
-        window=1 if job.kind == "sft" else WINDOW,
+        window=1 if job.kind == "sft" else WINDOW, is_ordered=work.is_ordered,
     )  # fmt: skip
     scorer = scorer_for(
         model, inputs.encoded, work.rows, pad_id, settings.compile, may_fill=job.kind == "sft"
@@ -183,18 +183,21 @@ class _Work:
         sizes: ``(Q,)`` how much each row counts in the mean loss.
         columns: ``(Q, ...)`` numbers that travel with the rows.
         loss: of a batch, its mean.
+        is_ordered: whether steps take the rows as they come.
     """
 
     rows: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.float64]
     columns: Mapping[str, npt.NDArray[np.float64]]
     loss: BatchLoss
+    is_ordered: bool = False
 
 
 def _sft(job: TrainingJob, inputs: JobData, model: Any) -> _Work:
     rule: Any = job.rows
     found = rule(Pool.of(inputs.data))
     columns: dict[str, npt.NDArray[Any]] = {}
+    is_ordered = False
     is_told = isinstance(found, ConditionedRows)
     if is_told != isinstance(job.adapter, TradeOffEmbedding):
         raise InputError(
@@ -206,7 +209,7 @@ def _sft(job: TrainingJob, inputs: JobData, model: Any) -> _Work:
         if not has_tradeoff_embedding(model):
             raise InputError(f"job {job.id}: found a model without vectors of trade-offs")
         columns["told"] = told_numbers(job.adapter, found.given)
-        found = found.index
+        is_ordered, found = found.is_ordered, found.index
     rows = np.asarray(found, dtype=np.int64)
 
     def loss(scorer: Any, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -218,7 +221,7 @@ def _sft(job: TrainingJob, inputs: JobData, model: Any) -> _Work:
         return -scorer(packed).sum() / packed.tokens.sum(), {}
 
     sizes = inputs.encoded.responses.lengths[rows].astype(np.float64)
-    return _Work(rows[:, None], sizes, columns, loss)
+    return _Work(rows[:, None], sizes, columns, loss, is_ordered)
 
 
 def _pairwise(job: TrainingJob, inputs: JobData, seed: int, model: Any) -> _Work:
