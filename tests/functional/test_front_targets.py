@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 
 from paretune.core.job import Pool
 from paretune.errors import ConfigError, InputError
-from paretune.functional.front_targets import select_targets, spread_rows, target_weights
+from paretune.functional.front_targets import (
+    even_order,
+    select_targets,
+    spread_rows,
+    target_weights,
+)
 
 CORNERS = np.array([[0.0, 1.0], [1.0, 0.0], [0.6, 0.6]])
 
@@ -99,8 +104,58 @@ def test_every_trade_off_gets_its_rows_and_is_told():
     found = select_targets(
         pool(rewards), tradeoffs=((0.5, 0.5), (1.0, 0.0)), k=1, n=4, yardstick="expected"
     )
-    assert found.index.tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
-    assert found.given.tolist() == [[0.5, 0.5]] * 4 + [[1.0, 0.0]] * 4
+    assert found.is_ordered
+    assert found.given.tolist() == [[0.5, 0.5], [1.0, 0.0]] * 4
+    assert sorted(found.index[::2]) == [0, 0, 1, 1] and found.index[1::2].tolist() == [0] * 4
+
+
+@pytest.mark.parametrize("n_tradeoffs", [1, 3, 11])
+def test_every_stretch_of_the_order_holds_what_the_whole_holds(n_tradeoffs):
+    n = 400
+    order = even_order(n, n_tradeoffs)
+    assert np.array_equal(np.sort(order), np.arange(n * n_tradeoffs))
+    for share in (0.1, 0.5, 0.83):
+        is_low = order % n < share * n
+        for start in range(0, n - 40, 7):
+            stretch = slice(start * n_tradeoffs, (start + 40) * n_tradeoffs)
+            for number in range(n_tradeoffs):
+                own = is_low[stretch][order[stretch] // n == number]
+                # Random rows would miss by up to 9 of 40.
+                assert len(own) == 40 and abs(own.sum() - 40 * share) < 3
+
+
+def test_each_group_of_prompts_keeps_its_mass():
+    # Two easy prompts that give all of both, two where each reply costs one objective.
+    s = [[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.6, 0.6]]
+    easy = target_weights(s, (0.5, 0.5), 2)
+    assert easy == pytest.approx([0.5, 0.5, 0, 0, 0])
+    group_of, shares = [0, 0, 1, 1, 1], [0.5, 0.5]
+    mean = target_weights(s, (0.5, 0.5), 2, "expected", group_of, shares)
+    assert mean == pytest.approx([0.25, 0.25, 0.25, 0.25, 0.0])
+    replies = target_weights(s, (0.5, 0.5), 2, "per_reply", group_of, shares)
+    assert replies == pytest.approx([0.25, 0.25, 0.0, 0.0, 0.5])
+
+
+@pytest.mark.parametrize("yardstick", ["expected", "per_reply"])
+def test_a_group_with_too_few_responses_takes_them_all(yardstick):
+    s = [[0.0, 1.0], [0.0, 0.0], [0.2, 0.2], [0.4, 0.4]]
+    found = target_weights(s, (0.5, 0.5), 3, yardstick, [1, 0, 0, 0], [0.4, 0.6])
+    assert found == pytest.approx([0.6, 1 / 3, 0.4 - 1 / 3, 0.0], abs=1e-6)
+
+
+def test_prompts_of_which_less_can_be_had_keep_their_share():
+    prompts = tuple(f"{verb} thing {i}" for verb in ("safe", "risky") for i in range(20))
+    # Safe prompts: both objectives. Risky ones: either.
+    rewards = [[1.0, 1.0], [0.2, 0.4]] * 20 + [[1.0, 0.0], [0.0, 1.0]] * 20
+    given = Pool(np.array(rewards), np.arange(80) // 2, np.arange(80), prompts=prompts)
+    wanted = {"tradeoffs": ((0.5, 0.5), (1.0, 0.0)), "k": 10, "n": 20, "yardstick": "expected"}
+    ignorant = select_targets(given, **wanted)
+    assert (ignorant.index < 40).all()
+    found = select_targets(given, **wanted, groups=2)
+    is_even = found.given[:, 0] == 0.5
+    assert (found.index[is_even] >= 40).sum() == 10 == (found.index[~is_even] >= 40).sum()
+    helpful = given.rewards[found.index[~is_even], 0]
+    assert helpful.mean() == 1.0
 
 
 def test_repeats_of_an_answer_count_once():

@@ -25,7 +25,7 @@ def test_one_job_for_all_trade_offs():
     pool = Pool(np.random.default_rng(0).random((9, 2)), np.arange(9), np.arange(9))
     rows = job.rows(pool)
     assert len(rows) == 4 * 7
-    assert told_numbers(job.adapter, rows.given).tolist() == np.repeat(np.arange(4), 7).tolist()
+    assert told_numbers(job.adapter, rows.given).tolist() == [0, 1, 2, 3] * 7
 
 
 def test_serves_the_nearest_trained_trade_off():
@@ -40,7 +40,7 @@ def test_one_objective_has_no_front():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("k", 0), ("rows", 0), ("steps", 0), ("scale", -1.0), ("learning_rate", 0.0),
+    [("k", 0), ("rows", 0), ("groups", 0), ("steps", 0), ("scale", -1.0), ("learning_rate", 0.0),
      ("range_quantile", 0.5)],
 )  # fmt: skip
 def test_fields_are_checked(field, value):

@@ -88,11 +88,11 @@ def target_weights(
         return_counts=True,
     )
     of_kind = kinds[:, 0].astype(np.int64)
-    sizes: Floats = np.bincount(of_kind, counts)
-    mass: Floats = sizes / len(s) if shares is None else np.asarray(shares, np.float64)
-    most = counts * np.maximum(1 / k, mass / sizes)[of_kind]
+    sizes = np.bincount(of_kind, counts).astype(np.float64)
+    mass = sizes / len(s) if shares is None else np.asarray(shares, dtype=np.float64)
+    most = np.asarray(counts * np.maximum(1 / k, mass / sizes)[of_kind], dtype=np.float64)
     solve = _best_mean if yardstick == "expected" else _best_replies
-    found = solve(kinds[:, 1:], w, most, of_kind, mass)
+    found = solve(kinds[:, 1:].astype(np.float64), w, most, of_kind, mass)
     return np.asarray((found / counts)[kind_of.ravel()])
 
 

@@ -101,3 +101,8 @@ def test_packing_does_not_depend_on_its_neighbors(lab: Any) -> None:
         assert torch.equal(alone.input_ids[0], whole.input_ids[n, :width])
         assert torch.equal(alone.position_ids[0], whole.position_ids[n, :width])
         assert bool((whole.input_ids[n, width:] == PAD).all())
+
+
+def test_rows_may_come_in_their_own_order():
+    schedule = batch_schedule(np.ones(7, dtype=np.int64), 3, 5, seed=0, is_ordered=True)
+    assert [b.tolist() for b in schedule] == [[0, 1, 2], [3, 4, 5], [6], [0, 1, 2], [3, 4, 5]]
