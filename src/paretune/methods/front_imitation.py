@@ -33,13 +33,14 @@ class FrontImitation(Method):
       reply, mixed, do better on average than any single reply, the target mixes them.
     - ``per_reply``: :math:`\min_q E_q[\max_i w_i s_i]`: every single reply is the best compromise.
 
-    One policy imitates all targets. It is told the trade-off by a vector that is added to the
-    embedding of every token, not by its prompt. Serves the nearest trained trade-off.
+    Each group of prompts whose words promise like rewards keeps its share of every target. One
+    policy imitates all targets. It is told the trade-off by a vector that is added to the embedding
+    of every token, not by its prompt. Serves the nearest trained trade-off.
 
     What holds, on tables: the policy of a trade-off is its target in every context that has rows,
-    and the target's mean reward the best that the data allow by the yardstick. What does not: the
-    target is over all prompts together, so a prompt whose responses are all poor has little say;
-    nothing better than the best responses of the data is ever imitated, because no reply is drawn.
+    and the target's mean reward the best that the data allow by the yardstick. What does not: within
+    a group, prompts whose responses are poor have little say; nothing better than the best responses
+    of the data is ever imitated, because no reply is drawn.
 
     Source: ours. What it takes from others: the ray from the ideal and imitation of selected rows
     from ParetoHqD (arXiv:2504.16628), one conditioned policy from Rewards-in-Context
