@@ -30,7 +30,8 @@ never about a source's own experiment.
 Claims about optima are decided on exact tables when this page is made. Claims about fronts and \
 costs are read from comparisons on scenarios of the [embedded world](../explanation/handy.md): \
 {seen}. There every method is at the best of its settings, searched on validation prompts of \
-another seed; experts are trained by DPO. ± is half of a 95 % t interval over seeds or random tables.
+another seed; experts are trained by DPO. ± is half of a 95 % t interval over seeds or random \
+tables.
 
 Fronts are told in percent of what is attainable, computed exactly: `hypervolume` of mean rewards, \
 `E[min]` (mean over replies of a reply's smallest reward, best policy). Where methods served \
