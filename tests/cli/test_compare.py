@@ -49,8 +49,8 @@ def test_seeds_and_settings_from_the_command_line(tmp_path):
     assert invoke(path, "--dry-run", "--seeds", "1").exit_code == 2
 
 
-def refused(monkeypatch, capsys, *words):
-    monkeypatch.setattr("sys.argv", ["paretune", "compare", *words])
+def refused(monkeypatch, capsys, *words, verb="compare"):
+    monkeypatch.setattr("sys.argv", ["paretune", verb, *words])
     with pytest.raises(SystemExit) as stop:
         main()
     return stop.value.code, capsys.readouterr().err
@@ -79,6 +79,26 @@ def test_data_that_a_method_refuses_are_told_before_any_training(tmp_path, monke
     path = write(tmp_path / "a.yaml", data={"path": str(rows)}, base={"build": {}})
     code, said = refused(monkeypatch, capsys, path, "--runs", str(tmp_path / "runs"))
     assert code == 2 and "cannot reward new replies" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("verb", ["compare", "run"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objectives": ["helpful"]}, "found ['helpful'], expected at least two to trade off"),
+        (
+            {"methods": [{"method": "sft"}, {"method": "modpo", "axis": 0}]},
+            "methods.1: modpo.axis: found objective 0 without a weight in trade-off 0-1",
+        ),
+    ],
+)
+def test_what_no_trade_off_is_defined_for_is_told_before_any_training(
+    tmp_path, monkeypatch, capsys, verb, changes, message
+):
+    path = write(tmp_path / "a.yaml", **changes)
+    code, said = refused(monkeypatch, capsys, path, "--runs", str(tmp_path / "runs"), verb=verb)
+    assert code == 2 and message in said
     assert not (tmp_path / "runs").exists()
 
 

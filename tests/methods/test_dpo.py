@@ -116,7 +116,8 @@ def test_agreeing_is_one_point_with_all_rewards_at_full_strength(n_objectives: i
     expected = kl_regularized_optimum(problem.ref_logps, problem.rewards, ones, beta=2.0)
     for policy in found:
         assert torch.equal(policy, found[0])
-        assert total_variation(policy, expected) < 1e-4
+        # Measured: 9e-9.
+        assert total_variation(policy, expected) < 1e-6
     # Not the even trade-off: M times the strength.
     assert total_variation(found[0], problem.optimum(TradeOff.even(n_objectives), 2.0)) > 0.05
 

@@ -68,7 +68,8 @@ def test_a_sound_run_is_accepted(config):
         ({"methods": [{"method": "pareto_hqd", "k": 4}]}, "pareto_hqd rewards replies of its own"),
         (
             {"methods": [{"method": "morlhf"}]},
-            r"morlhf rewards replies of its own.*content with these: dpo, .*rewarded_soups",
+            r"morlhf rewards replies of its own.*content with these: dpo, mod_decoding, modpo "
+            r"\(margins: policies\), .*sft; where every response .* also: .*ham, modpo, mopo$",
         ),
         (
             {"methods": [{"method": "pareto_hqd", "k": 999, "stages": 1}]},

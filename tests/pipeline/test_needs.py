@@ -5,6 +5,7 @@ import json
 import pytest
 
 from paretune.errors import ConfigError, InputError
+from paretune.methods import load_methods
 from paretune.pipeline.checking import check_run
 from paretune.pipeline.config import parse_config
 from paretune.pipeline.needs import without_scores
@@ -69,6 +70,14 @@ def test_check_names_the_methods_that_do_without(config):
         check_run(config("modpo"))
     assert check_run(config("modpo", margins="policies"))
     assert check_run(config("modpo", gap=False))
+
+
+@pytest.mark.parametrize("name", [n for n, m in load_methods().items() if "scores" in m().needs])
+def test_every_method_that_needs_scores_is_refused_with_those_that_do_not(config, name):
+    options = {"k": 2} if name == "pareto_hqd" else {}
+    learn = r"dpo, mod_decoding, modpo \(margins: policies\), .*panacea, rewarded_soups, .*sft"
+    with pytest.raises(ConfigError, match=rf"methods: {name} (needs a|rewards replies).*: {learn}"):
+        check_run(config(name, **options))
 
 
 def test_a_run_names_them_before_anything_is_trained(config, tmp_path):

@@ -22,7 +22,7 @@ from paretune.pipeline.comparisons import new_encoder
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.judging import foretell
-from paretune.pipeline.needs import require_scores
+from paretune.pipeline.needs import require_scores, without_scores
 from paretune.pipeline.records import labelled, read_run, split_run
 from paretune.pipeline.rewards import check_scorers, function_scorers, reward_configs
 from paretune.pipeline.sweep import check_job
@@ -137,11 +137,16 @@ def _check_own_replies(config: RunConfig) -> None:
         return
     for method in config.methods:
         if _rewards_replies(config.build_method(method), config.tradeoffs_of(method)):
-            others = [n for n in method_names() if _learns_from_records(n, len(config.objectives))]
+            n = len(config.objectives)
+            learn = [name for name in method_names() if _learns_from_records(name, n)]
+            # Records are not read yet: whether each response has a score is not known.
+            any_gaps = [o for o in without_scores(has_pairs=True) if o.partition(" (")[0] in learn]
+            scored = [name for name in learn if name not in any_gaps]
             raise ConfigError(
                 f"methods: {method.name} rewards replies of its own, and {', '.join(columns)} is "
                 f"only a column of the records; expected rewards.{columns[0]} with a function, a "
-                f"model, or trained: {{}}, or a method content with these: {', '.join(others)}"
+                f"model, or trained: {{}}, or a method content with these: {', '.join(any_gaps)}; "
+                f"where every response has a score also: {', '.join(scored)}"
             )
 
 
