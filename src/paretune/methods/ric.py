@@ -51,7 +51,9 @@ class RewardsInContext(Method):
     Source: Yang et al. 2024 and its published code. Differences: goals lie in the range of the
     training rewards, not in that of a normal distribution (``range_from="gauss"`` is the code's);
     scores are rounded only when they are written; prompts of a round are distinct, and the same in
-    every round; repeats of a reply to one prompt count once; the first stage takes the steps and
+    every round; repeats of a reply to one prompt count once; no reply is dropped for its text (the
+    code drops those with five dots or three smileys, and none may be empty); the first stage takes
+    the steps and
     the learning rate of the run (the code: 20,000 steps at 1.41e-4 from the base model), and the
     online stage its epochs over what is left (the code: 4,000 steps at 1e-5).
 
