@@ -124,6 +124,16 @@ def test_every_stretch_of_the_order_holds_what_the_whole_holds(n_tradeoffs):
                 assert len(own) == 40 and abs(own.sum() - 40 * share) < 3
 
 
+def test_few_rows_of_many_trade_offs_cover_the_simplex():
+    grid = np.array([(a, b, 10 - a - b) for a in range(11) for b in range(11 - a)]) / 10
+    order = even_order(30, len(grid))
+    assert np.array_equal(np.sort(order), np.arange(30 * 66))
+    told = grid[order // 30]
+    for start in range(0, len(told) - 16, 5):
+        # In the order of the grid eleven rows in a row would have no first objective.
+        assert abs(told[start : start + 16].mean(axis=0) - 1 / 3).max() < 0.13
+
+
 def test_each_group_of_prompts_keeps_its_mass():
     # Two easy prompts that give all of both, two where each reply costs one objective.
     s = [[0.0, 0.0], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.6, 0.6]]
@@ -134,6 +144,56 @@ def test_each_group_of_prompts_keeps_its_mass():
     assert mean == pytest.approx([0.25, 0.25, 0.25, 0.25, 0.0])
     replies = target_weights(s, (0.5, 0.5), 2, "per_reply", group_of, shares)
     assert replies == pytest.approx([0.25, 0.25, 0.0, 0.0, 0.5])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1))
+def test_groups_of_any_size_get_their_mass_and_no_better_distribution_is_found(seed):
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(2, 30)), int(rng.integers(2, 5))
+    n_groups = int(rng.integers(1, min(n, 5) + 1))
+    group_of = np.concatenate([np.arange(n_groups), rng.integers(0, n_groups, n - n_groups)])
+    shares = rng.dirichlet(np.full(n_groups, 0.5)) * 0.99 + 0.01 / n_groups
+    s = rng.random((n, m)) if rng.random() < 0.5 else rng.integers(0, 3, (n, m)) / 2
+    w, k = rng.dirichlet(np.full(m, 0.5)), int(rng.integers(1, n + 1))
+    sizes = np.bincount(group_of)
+    most = np.maximum(1 / k, shares / sizes)[group_of]
+    even = (shares / sizes)[group_of]
+    for yardstick in ("expected", "per_reply"):
+        q = target_weights(s, w / w.sum(), k, yardstick, group_of, shares)
+        assert np.allclose(np.bincount(group_of, q), shares, atol=1e-6)
+        assert q.min() >= 0 and (q - most).max() < 1e-6
+
+        def worth(q, yardstick=yardstick):
+            worst = (w * (q @ s)).max() if yardstick == "expected" else q @ (w * s).max(axis=1)
+            return worst + 1e-3 * (q @ s).mean()
+
+        # Towards any other that is allowed it gets worse: both problems are convex.
+        for _ in range(20):
+            other = even + (rng.random(n) - 0.5) * even
+            other *= (shares / np.bincount(group_of, other))[group_of]
+            if (other <= most).all():
+                assert worth(q) <= worth(other) + 1e-6
+        assert worth(q) <= worth(even) + 1e-6
+
+
+@pytest.mark.parametrize("yardstick", ["expected", "per_reply"])
+def test_shortfalls_of_any_unit_have_a_target(yardstick):
+    s = np.random.default_rng(3).random((12, 3))
+    one = target_weights(s, (0.2, 0.3, 0.5), 4, yardstick)
+    far = target_weights(s * 1e5, (0.2, 0.3, 0.5), 4, yardstick)
+    np.testing.assert_allclose(far, one, atol=1e-6)
+
+
+def test_prompts_of_which_nothing_is_left_have_no_share():
+    # Prompt 40 has no response, prompt 0 the same one four times.
+    prompts = tuple(f"{verb} thing {i}" for verb in ("safe", "risky") for i in range(20))
+    rewards = [[1.0, 1.0]] * 20 + [[0.0, 0.0]] * 20 + [[1.0, 1.0]] * 3
+    prompt_of = np.array([*range(40), 0, 0, 0])
+    given = Pool(np.array(rewards), prompt_of, prompt_of, prompts=(*prompts, "risky thing 99"))
+    found = select_targets(given, tradeoffs=((0.5, 0.5),), k=1, n=40, yardstick="expected",
+                           groups=2)  # fmt: skip
+    assert np.array_equal(np.sort(found.index), np.arange(40))
 
 
 @pytest.mark.parametrize("yardstick", ["expected", "per_reply"])

@@ -29,6 +29,8 @@ _EFFICIENCY = 1e-3
 """Weight of the mean shortfall beside the worst one: what costs nothing is not given away."""
 _DIGITS = 9
 _GOLDEN, _SILVER = (5**0.5 - 1) / 2, 2**0.5 - 1
+_TURN = 16
+"""More trade-offs than this are not all in a small batch."""
 
 
 def target_weights(
@@ -91,7 +93,9 @@ def target_weights(
     sizes = np.bincount(of_kind, counts).astype(np.float64)
     mass = sizes / len(s) if shares is None else np.asarray(shares, dtype=np.float64)
     most = np.asarray(counts * np.maximum(1 / k, mass / sizes)[of_kind], dtype=np.float64)
-    solve = _best_mean if yardstick == "expected" else _best_replies
+    # For a corner both yardsticks are the mean of one objective, and a sort is enough.
+    is_linear = np.count_nonzero(w) == 1
+    solve = _best_replies if is_linear or yardstick == "per_reply" else _best_mean
     found = solve(kinds[:, 1:].astype(np.float64), w, most, of_kind, mass)
     return np.asarray((found / counts)[kind_of.ravel()])
 
@@ -100,15 +104,17 @@ def _best_mean(kinds: Floats, weights: Floats, most: Floats, group: Ints, shares
     """Mass of each kind of response that makes the worst weighted mean shortfall smallest."""
     n_objectives = kinds.shape[1]
     member = (group == np.arange(len(shares))[:, None]).astype(np.float64)
-    # Variables: the mass of each kind, and the worst weighted shortfall.
+    kinds = kinds / (kinds.max() or 1.0)
+    # Variables: the mass of each kind, and the worst weighted shortfall. A group that takes
+    # everything it has must not miss its mass by a rounding error.
+    room = np.column_stack([np.zeros(len(most)), most * (1 + 1e-9)])
     found = linprog(
         np.append(_EFFICIENCY * kinds.mean(axis=1), 1.0),
         A_ub=np.column_stack([(kinds * weights).T, -np.ones(n_objectives)]),
         b_ub=np.zeros(n_objectives),
         A_eq=np.column_stack([member, np.zeros(len(shares))]),
         b_eq=shares,
-        # A group that takes everything it has must not miss its mass by a rounding error.
-        bounds=[*((0.0, m * (1 + 1e-9)) for m in most), (None, None)],
+        bounds=np.vstack([room, [-np.inf, np.inf]]),
         method="highs",
     )
     assert found.success, found.message
@@ -157,7 +163,8 @@ def even_order(n: int, n_tradeoffs: int) -> Ints:
 
     In random order a stretch of training has, by chance, more of one kind of reply than the target
     has, and what a policy saw last it says too often. Here trade-offs take turns, and the rows of
-    each come in steps of the golden ratio, so that few or many of them are spread evenly.
+    each come in steps of the golden ratio, so that few or many of them are spread evenly. So do
+    more than sixteen trade-offs: neighbors in their grid would be a batch of one corner.
 
     Args:
         n: rows of each trade-off, in the order of :func:`spread_rows`.
@@ -172,7 +179,10 @@ def even_order(n: int, n_tradeoffs: int) -> Ints:
     """
     places = np.arange(n)[:, None] * _GOLDEN + np.arange(n_tradeoffs)[None] * _SILVER
     rank = np.argsort(np.argsort(places % 1.0, axis=0), axis=0)
-    return np.asarray((rank + np.arange(n_tradeoffs) * n).ravel())
+    turn = np.arange(n_tradeoffs)
+    if n_tradeoffs > _TURN:
+        turn = np.argsort(turn * _GOLDEN % 1.0)
+    return np.asarray((rank + np.arange(n_tradeoffs) * n)[:, turn].ravel())
 
 
 def select_targets(
