@@ -29,6 +29,23 @@ def test_noise_makes_no_groups():
     assert not group_prompts(PROMPTS, rewards, np.arange(180) // 2, most=4).any()
 
 
+def test_few_prompts_make_groups_by_chance_rarely():
+    rng, chance = np.random.default_rng(0), 0
+    for _ in range(40):
+        prompts = [" ".join(f"w{i}" for i in rng.zipf(1.5, 8) % 200) for _ in range(50)]
+        chance += group_prompts(prompts, rng.normal(size=(100, 2)), np.arange(100) // 2, 4).any()
+    # Without a test for chance about ten.
+    assert chance <= 4
+
+
+def test_prompts_without_responses_change_nothing_for_the_others():
+    rewards = rewards_of([[0.5, 1.0], [0.5, 0.2], [0.1, 0.2]], noise=0.2)
+    unanswered = [f"How do I paint the {thing}?" for thing in range(300)]
+    found = group_prompts([*PROMPTS, *unanswered], rewards, np.arange(180) // 2, most=3)
+    assert found[:90].tolist() == [0] * 30 + [1] * 30 + [2] * 30
+    assert not found[90:].any()
+
+
 def test_an_objective_that_words_do_not_tell_has_no_say():
     rewards = rewards_of([[0.5, 1.0], [0.5, 0.0], [0.5, 0.0]], noise=0.0)
     rewards[:, 0] = np.random.default_rng(1).normal(size=180) * 100

@@ -18,7 +18,9 @@ _WORDS = 500
 _STRENGTHS = 10.0 ** np.arange(-1, 5)
 _WORD = re.compile(r"\w+")
 _CLEARLY = 0.95
-"""Share of the mean's squared error that a prediction must stay under: chance comes close to 1."""
+"""Share of the mean's squared error that a prediction must stay under, to matter."""
+_SURELY = 2.0
+"""Standard errors by which it must be better: of six strengths, chance makes one better by some."""
 
 
 def group_prompts(
@@ -32,7 +34,11 @@ def group_prompts(
 
     Ridge regression of a prompt's mean rewards on the words that it has, at the strength with the
     least leave-one-out error, then k-means of the predictions. An objective that the words do not
-    predict, out of sample, says nothing; when none is predicted all prompts are one group.
+    predict, out of sample, by 5 percent of the squared error and two standard errors, says nothing;
+    when none is predicted all prompts are one group. (Of 50 prompts whose words say nothing, one in
+    twenty makes groups all the same; of 200 next to none. Differences of a standard deviation are
+    found from about 50 prompts on, those under a third of one never.) Words are found by what
+    parts them: texts in scripts without spaces are one group.
 
     Args:
         prompts: P texts.
@@ -90,21 +96,25 @@ def _predicted(words: Floats, rewards: Floats, owner: npt.NDArray[np.int64]) -> 
     counts = np.bincount(owner, minlength=n_prompts)
     sums = np.stack([np.bincount(owner, r, n_prompts) for r in rewards.T], axis=1)
     known = counts > 0
-    spread = rewards.std(axis=0)
-    means = sums[known] / counts[known, None] / np.where(spread > 0, spread, 1.0)
+    # The deviation of a constant may be a rounding error.
+    spread = np.where(np.ptp(rewards, axis=0) > 0, rewards.std(axis=0), 1.0)
+    means = sums[known] / counts[known, None] / spread
     wanted = means - means.mean(axis=0)
-    x = words[known]
+    # The mean of the known prompts is not shrunk: their words are measured from their own mean.
+    x = words[known] - words[known].mean(axis=0)
     values, vectors = np.linalg.eigh(x.T @ x)
     values, rotated = np.clip(values, 0.0, None), x @ vectors
-    best_error, best = np.full(n_objectives, np.inf), np.zeros((x.shape[1], n_objectives))
+    # Leaving one out, the mean alone errs by this much.
+    mean_error = (wanted * len(x) / (len(x) - 1)) ** 2
+    best_error, best = np.full(wanted.shape, np.inf), np.zeros((x.shape[1], n_objectives))
     for strength in _STRENGTHS:
         shrunk = 1.0 / (values + strength)
         leverage = (rotated**2 * shrunk).sum(axis=1) + 1.0 / len(x)
         weights = shrunk[:, None] * (rotated.T @ wanted)
-        error = (((wanted - rotated @ weights) / (1.0 - leverage)[:, None]) ** 2).sum(axis=0)
-        better = error < best_error
+        error = ((wanted - rotated @ weights) / (1.0 - leverage)[:, None]) ** 2
+        better = error.sum(axis=0) < best_error.sum(axis=0)
         best_error, best = np.where(better, error, best_error), np.where(better, weights, best)
-    # Leaving one out, the mean alone errs by this much.
-    mean_error = (wanted**2).sum(axis=0) * (len(x) / (len(x) - 1)) ** 2
-    is_predicted = best_error < _CLEARLY * mean_error
-    return np.asarray((words @ vectors @ best) * is_predicted)
+    gain = mean_error - best_error
+    is_clear = best_error.sum(axis=0) < _CLEARLY * mean_error.sum(axis=0)
+    is_sure = gain.mean(axis=0) > _SURELY * gain.std(axis=0) / np.sqrt(len(x))
+    return np.asarray((words @ (vectors @ best)) * (is_clear & is_sure))

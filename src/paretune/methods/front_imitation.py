@@ -39,8 +39,9 @@ class FrontImitation(Method):
 
     What holds, on tables: the policy of a trade-off is its target in every context that has rows,
     and the target's mean reward the best that the data allow by the yardstick. What does not:
-    within a group, prompts whose responses are poor have little say; nothing better than the best
-    responses of the data is ever imitated, because no reply is drawn.
+    within a group, prompts whose responses are poor have little say; the mean of ``expected`` is
+    over prompts too, so its mixture may be between groups, one served and one refused; nothing
+    better than the best responses of the data is ever imitated, because no reply is drawn.
 
     Source: ours. What it takes from others: the ray from the ideal and imitation of selected rows
     from ParetoHqD (arXiv:2504.16628), one conditioned policy from Rewards-in-Context
