@@ -8,7 +8,6 @@ response tokens ever reach the language-model head.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -182,17 +181,19 @@ def batch_schedule(
         steps: number of steps; epochs repeat until it is reached.
         seed: of the order.
         window: batches that are sorted together, >= 1; 1 leaves the random order.
-        is_ordered: every epoch takes the rows in their own order instead.
+        is_ordered: the rows come in their own order instead, again and again.
 
     Returns:
         ``steps`` arrays of row numbers. A batch holds ``batch_size`` rows; one of an epoch may
-        hold fewer, and no row is left out of an epoch.
+        hold fewer, and no row is left out of an epoch. With ``is_ordered`` a batch goes on with
+        the next epoch instead, and holds fewer only where there are fewer in all.
     """
     plan: list[npt.NDArray[np.int64]] = []
     rows = np.arange(len(lengths))
     if is_ordered:
-        epoch_of_batches = np.split(rows, range(batch_size, len(rows), batch_size))
-        return (epoch_of_batches * math.ceil(steps / len(epoch_of_batches)))[:steps]
+        # A short batch at the end of every epoch would weigh the same few rows more each time.
+        size = min(batch_size, len(rows))
+        return list((np.arange(steps * size) % len(rows)).reshape(steps, size))
     epoch = 0
     while len(plan) < steps:
         order = rows[np.argsort(hash_keys(seed, _ROWS, epoch, rows), kind="stable")]
