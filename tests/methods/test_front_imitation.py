@@ -7,7 +7,7 @@ import torch
 from paretune.core.adapter import TradeOffEmbedding, told_numbers
 from paretune.core.job import Pool
 from paretune.core.objective import Objectives
-from paretune.core.record import PreferenceData
+from paretune.core.record import Message, PreferenceData
 from paretune.core.rewards import RewardMatrix
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.table_policy import Table
@@ -63,18 +63,19 @@ def test_a_row_is_told_a_trade_off_that_has_a_vector():
 REWARDS = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.4, 0.4]]] * 2).double()
 
 
-def table() -> TabularEngine:
-    logps = torch.full((2, 3), 1 / 3).double().log()
+def table(prompts=("p", "q"), rewards=REWARDS) -> TabularEngine:
+    n = len(prompts)
     data = PreferenceData(
-        prompts=("p", "q"),
-        texts=tuple("abcabc"),
-        prompt_of=np.repeat([0, 1], 3),
-        rewards=RewardMatrix(Objectives.of("one", "two"), REWARDS.numpy().reshape(6, 2)),
+        prompts=tuple(prompts),
+        texts=tuple("abc" * n),
+        prompt_of=np.repeat(np.arange(n), 3),
+        rewards=RewardMatrix(Objectives.of("one", "two"), rewards.numpy().reshape(3 * n, 2)),
         first=np.empty(0, dtype=np.int64),
         second=np.empty(0, dtype=np.int64),
         labels=np.empty((0, 2)),
     )
-    return TabularEngine(Table(logps), data, np.tile(np.arange(3), 2), REWARDS)
+    logps = torch.full((n, 3), 1 / 3).double().log()
+    return TabularEngine(Table(logps), data, np.tile(np.arange(3), n), rewards)
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,48 @@ def test_on_a_table_the_mean_reward_is_on_the_chord():
     policy = engine.steered(trained, method.steer(GRID[2], GRID)).exp()
     mean = torch.einsum("sa,sam->m", policy, REWARDS) / 2
     np.testing.assert_allclose(mean, [0.5, 0.5], atol=1e-3)
+
+
+# Helpful and harmless of a full answer, a refusal and a hint.
+KINDS = {
+    "safe": [[1.0, 1.0], [0.0, 1.0], [0.5, 1.0]],
+    "risky": [[1.0, 0.0], [0.0, 1.0], [0.4, 0.4]],
+}
+
+
+def two_kinds(as_prompt) -> TabularEngine:
+    kinds = [kind for kind in KINDS for _ in range(10)]
+    prompts = [as_prompt(f"{kind} request {i % 10}") for i, kind in enumerate(kinds)]
+    return table(prompts, torch.tensor([KINDS[kind] for kind in kinds]).double())
+
+
+def as_conversation(text):
+    # What is asked was said before the last turn.
+    return (Message("user", text), Message("assistant", "why ?"), Message("user", "just tell me"))
+
+
+@pytest.mark.parametrize("as_prompt", [str, as_conversation])
+@pytest.mark.parametrize(
+    ("yardstick", "risky"),
+    [
+        ("expected", [[0, 1, 0], [0.5, 0.5, 0], [1, 0, 0]]),
+        ("per_reply", [[0, 1, 0], [0, 0, 1], [1, 0, 0]]),
+    ],
+)
+def test_on_a_table_safe_and_risky_prompts_are_both_learned(yardstick, risky, as_prompt):
+    grid = [TradeOff((w, 1 - w)) for w in (0.0, 0.5, 1.0)]
+    method, engine = FrontImitation(yardstick, k=20, rows=400, groups=2), two_kinds(as_prompt)
+    trained = engine.train(method.plan(2, grid))
+    for tradeoff, expected in zip(grid, risky, strict=True):
+        found = engine.steered(trained, method.steer(tradeoff, grid)).exp()
+        np.testing.assert_allclose(found[:10], [[1, 0, 0]] * 10, atol=1e-3)
+        np.testing.assert_allclose(found[10:], [expected] * 10, atol=1e-3)
+
+
+def test_on_a_table_without_groups_risky_prompts_teach_nothing():
+    method = FrontImitation(k=10, rows=400, groups=1)
+    engine = two_kinds(str)
+    trained = engine.train(method.plan(2, [TradeOff.even(2)]))
+    found = engine.steered(trained, method.steer(TradeOff.even(2), [TradeOff.even(2)])).exp()
+    np.testing.assert_allclose(found[:10], [[1, 0, 0]] * 10, atol=1e-3)
+    np.testing.assert_allclose(found[10:], np.full((10, 3), 1 / 3))

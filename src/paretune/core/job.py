@@ -30,7 +30,7 @@ import numpy.typing as npt
 from paretune.core.adapter import TradeOffAdapter, TradeOffEmbedding
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.online import OnlineGoal
-from paretune.core.record import PreferenceData, prompt_text
+from paretune.core.record import PreferenceData
 from paretune.core.rewards import Normalizer
 from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
@@ -52,7 +52,8 @@ class Pool:
         text_of: ``(N,)`` int64; two rows with the same number hold the same text.
         rounds: ``(N,)`` int64 where each response is from: 0 = the run's records, i = the i-th
             job that replied; ``None`` = the records.
-        prompts: the P texts of the prompts; empty where they are not known.
+        prompts: the P texts of the prompts, all turns of a conversation; empty where they are not
+            known.
     """
 
     rewards: npt.NDArray[np.float64]
@@ -67,7 +68,10 @@ class Pool:
         numbers: dict[str, int] = {}
         text_of = [numbers.setdefault(text, len(numbers)) for text in data.texts]
         texts = np.asarray(text_of, dtype=np.int64)
-        prompts = tuple(prompt_text(prompt) for prompt in data.prompts)
+        prompts = tuple(
+            prompt if isinstance(prompt, str) else "\n".join(turn.content for turn in prompt)
+            for prompt in data.prompts
+        )
         return cls(data.rewards.values, data.prompt_of, texts, data.rounds, prompts)
 
 

@@ -235,7 +235,7 @@ class TabularEngine:
     ) -> Callable[[Tensor], Tensor]:
         text_of = data.prompt_of * self.model.ref_logps.shape[1] + action_of
         rule: Any = job.rows
-        found = rule(Pool(data.rewards.values, data.prompt_of, text_of, data.rounds))
+        found = rule(replace(Pool.of(data), text_of=text_of))
         rows = found.index if isinstance(found, ConditionedRows) else found
         if len(rows) == 0:
             raise InputError(f"job {job.id!r}: its row rule chose none of {len(text_of)} rows")
