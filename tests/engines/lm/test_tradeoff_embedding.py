@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from paretune.core.adapter import TradeOffEmbedding
-from paretune.core.job import ConditionedRows, TrainingJob
+from paretune.core.job import ConditionedRows, Pool, TrainingJob
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.generate import Decoding, generate
 from paretune.engines.lm.jobs import train_jobs
@@ -171,3 +171,23 @@ def test_a_row_that_is_told_something_else_is_an_error(lab, tmp_path):
     with pytest.raises(InputError, match="row 0 is told"):
         train_jobs([dataclasses.replace(JOB, rows=partial(odd))], inputs, model, lab.pad, settings,
                    tmp_path)  # fmt: skip
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_rows_in_their_own_order_are_trained_in_it(lab, tmp_path, accumulate):
+    inputs = lab.job_data(lab.preferences(6), lab.model())
+    whole = dataclasses.replace(halves(Pool.of(inputs.data)), is_ordered=True)
+    # Two steps of two rows see the first four of twelve; every random order would see others.
+    first = ConditionedRows(whole.index[:4], whole.given[:4], is_ordered=True)
+    size = 2 // accumulate
+    settings = TrainSettings(learning_rate=0.02, steps=2, batch_size=size, accumulate=accumulate,
+                             checkpoint_minutes=0)  # fmt: skip
+    trained = []
+    for rows in (whole, first):
+        job = dataclasses.replace(JOB, rows=lambda pool, rows=rows: rows)
+        model = add_tradeoff_embedding(lab.model(), ABOUT).train()
+        _, cost = train_jobs([job], inputs, model, lab.pad, settings, tmp_path / "work")
+        assert cost.rows == 4
+        trained.append(model)
+    for name, parameter in trained[0].named_parameters():
+        assert torch.equal(parameter, trained[1].get_parameter(name)), name
