@@ -15,6 +15,7 @@ def test_mixtures_reach_over_a_dent_and_single_replies_do_not() -> None:
     # Best smallest value of a reply; at even weights the Chebyshev utility is the same.
     assert front.utility_min == pytest.approx(0.3)
     assert front.utility_chebyshev == pytest.approx(0.3)
+    assert [best for _, best in front.best_chebyshev] == pytest.approx([0.3])
     assert front.hypervolume == pytest.approx(0.5)
     # One policy on the line x + y = 1 covers a quarter at best.
     assert front.ceilings[1] == pytest.approx(0.25, abs=1e-5)

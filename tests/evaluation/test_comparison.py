@@ -46,7 +46,10 @@ def method(name="m", volume=0.4, worst=0.3, points=None, cost=None):
     )
 
 
-KNOWN = KnownFront(((1.0, 1.0),), ((1.0, 1.0),), 0.8, {1: 0.4, 2: 0.5}, 0.6, 0.75)
+KNOWN = KnownFront(
+    ((1.0, 1.0),), ((1.0, 1.0),), 0.8, {1: 0.4, 2: 0.5}, 0.6, 0.75,
+    (((1.0, 0.0), 0.8), ((0.0, 1.0), 0.7), ((0.5, 0.5), 0.75)),
+)  # fmt: skip
 
 
 def run(*methods, known=KNOWN):
@@ -94,13 +97,15 @@ def test_without_a_known_front_there_are_no_shares():
     assert seed_values(run(), method())["malformed"] is None
 
 
-def test_a_method_with_fewer_trade_offs_has_no_share_of_the_mean_optimum():
+def test_a_method_with_fewer_trade_offs_is_a_share_of_the_best_at_these():
     whole = method("whole", points=(point((1.0, 0.0)), point((0.0, 1.0))))
     half = method("half", points=(point((1.0, 0.0)),))
     both = run(whole, half)
-    assert seed_values(both, whole)["utility_chebyshev_share"] is not None
-    assert seed_values(both, half)["utility_chebyshev_share"] is None
-    # Nor is its mean set beside the mean of a method that answered all of them.
+    assert seed_values(both, whole)["utility_chebyshev_share"] == pytest.approx(0.6 / 0.75)
+    assert seed_values(both, half)["utility_chebyshev_share"] == pytest.approx(0.6 / 0.8)
+    odd = method("odd", points=(point((0.3, 0.7)),))
+    assert seed_values(run(odd), odd)["utility_chebyshev_share"] is None
+    # But its mean is not set beside the mean of a method that answered all of them.
     boxed = replace(both, known=None)
     assert seed_values(boxed, whole)["utility_chebyshev"] is not None
     assert seed_values(boxed, half)["utility_chebyshev"] is None

@@ -62,6 +62,7 @@ def known_front(values: Floats, tradeoffs: Sequence[TradeOff] = ()) -> KnownFron
         ceilings=limits,
         utility_min=float(unit.min(axis=-1).max(axis=1).mean()),
         utility_chebyshev=float(np.mean(best)) if best else None,
+        best_chebyshev=tuple((t.weights, float(b)) for t, b in zip(tradeoffs, best, strict=True)),
     )
 
 

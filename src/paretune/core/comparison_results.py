@@ -166,7 +166,7 @@ MEASURES: Mapping[str, str] = {
     "utility_min": "best point's mean over replies of the smallest unit reward, E[min]",
     "utility_min_share": "E[min] as a share of the best policy's",
     "utility_chebyshev": "mean over all trade-offs of the run of the Chebyshev utility",
-    "utility_chebyshev_share": "Chebyshev utility as a share of the best possible",
+    "utility_chebyshev_share": "Chebyshev utility as a share of the best at the same trade-offs",
     "short": "share of replies with fewer than three words",
     "loop": "share of replies that loop",
     "repeats": "share of replies that repeat themselves",

@@ -189,6 +189,7 @@ class KnownFront:
         utility_min: largest per-reply utility ``E[min]``.
         utility_chebyshev: largest mean over the run's trade-offs of the Chebyshev utility;
             ``None`` where it was not computed.
+        best_chebyshev: each of these trade-offs with the largest Chebyshev utility there.
     """
 
     replies: tuple[tuple[float, ...], ...]
@@ -197,6 +198,7 @@ class KnownFront:
     ceilings: Mapping[int, float] = field(default_factory=dict)
     utility_min: float | None = None
     utility_chebyshev: float | None = None
+    best_chebyshev: tuple[tuple[tuple[float, ...], float], ...] = ()
 
 
 @final
@@ -299,6 +301,7 @@ def _known(data: Mapping[str, Any]) -> KnownFront:
             "replies": _rows(data["replies"]),
             "hull": _rows(data["hull"]),
             "ceilings": {int(k): v for k, v in data["ceilings"].items()},
+            "best_chebyshev": tuple((tuple(t), v) for t, v in data.get("best_chebyshev", ())),
         }
     )
 

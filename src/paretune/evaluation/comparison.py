@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from paretune.core.comparison_results import MEASURES, Duel, MethodComparison, SettingTried
 from paretune.core.interval import Interval
-from paretune.core.results import MethodResult, RunResult
+from paretune.core.results import KnownFront, MethodResult, RunResult
 from paretune.errors import InputError
 from paretune.functional.statistics import crossed_means, share_above, t_interval
 
@@ -38,9 +38,9 @@ def seed_values(run: RunResult, method: MethodResult) -> dict[str, float | None]
     most = known.ceilings.get(len(method.points)) if known else None
     volume, worst = method.hypervolume.value, method.utility_min.value
     asked = {p.tradeoff for m in run.methods for p in m.points}
-    # A mean over fewer trade-offs than the run's, which the optimum is over, is another number.
+    # A mean over fewer trade-offs than the run's is another number; its share of the best is not.
     is_whole = asked == {p.tradeoff for p in method.points}
-    chebyshev = method.utility_chebyshev.value if is_whole else None
+    chebyshev = method.utility_chebyshev.value
     cost, n_replies = method.cost, sum(p.n_replies for p in method.points)
     # Replies that a method learns from are part of its training.
     learning = cost.train_seconds + cost.reply_seconds - cost.answer_seconds
@@ -51,8 +51,8 @@ def seed_values(run: RunResult, method: MethodResult) -> dict[str, float | None]
         "ceiling": _ratio(most, known.hypervolume if known else None),
         "utility_min": worst,
         "utility_min_share": _ratio(worst, known.utility_min if known else None),
-        "utility_chebyshev": chebyshev,
-        "utility_chebyshev_share": _ratio(chebyshev, known.utility_chebyshev if known else None),
+        "utility_chebyshev": chebyshev if is_whole else None,
+        "utility_chebyshev_share": _ratio(chebyshev, _best_chebyshev(known, method)),
         "short": _share(method, "short"),
         "loop": _share(method, "loop"),
         "repeats": _share(method, "repeats"),
@@ -207,6 +207,13 @@ def _share(method: MethodResult, cause: str) -> float | None:
     if any(share is None for share in found):
         return None
     return float(np.average(found, weights=[point.n_replies for point in method.points]))
+
+
+def _best_chebyshev(known: KnownFront | None, method: MethodResult) -> float | None:
+    """Mean over a method's trade-offs of the largest utility; ``None`` where one is unknown."""
+    best = dict(known.best_chebyshev) if known else {}
+    found = [best.get(point.tradeoff) for point in method.points]
+    return None if None in found else float(np.mean(np.array(found, dtype=np.float64)))
 
 
 def _ratio(found: float | None, most: float | None) -> float | None:

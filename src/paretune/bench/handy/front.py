@@ -72,6 +72,7 @@ def front_of_kinds(kinds: Kinds, tradeoffs: Sequence[TradeOff] = ()) -> KnownFro
         ceilings=limits,
         utility_min=sum(share * float(table.min(axis=1).max()) for share, table in kinds),
         utility_chebyshev=float(np.mean(best)) if best else None,
+        best_chebyshev=tuple((t.weights, float(b)) for t, b in zip(tradeoffs, best, strict=True)),
     )
 
 
