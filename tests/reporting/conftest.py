@@ -52,6 +52,9 @@ def make_run(name: str, axes: tuple[str, ...], front: list[tuple[float, ...]], s
         Cost(27.7, 1_450_000, 0.2, 8_000, 1, 1),
     )
     hull = replies if len(axes) != 2 or name == "brevity" else replies[[0, -2, -1]]
+    best_chebyshev = tuple(
+        (t.weights, float(chebyshev(replies, t.weights).max())) for t in grid
+    )  # fmt: skip
     known = KnownFront(
         replies=tuple(map(tuple, replies[non_dominated(replies)].tolist())),
         hull=tuple(map(tuple, hull.tolist())),
@@ -60,9 +63,8 @@ def make_run(name: str, axes: tuple[str, ...], front: list[tuple[float, ...]], s
         if len(axes) == 2
         else {},
         utility_min=float(replies.min(axis=1).max()),
-        utility_chebyshev=float(
-            np.mean([chebyshev(replies, tradeoff.weights).max() for tradeoff in grid])
-        ),
+        utility_chebyshev=float(np.mean([best for _, best in best_chebyshev])),
+        best_chebyshev=best_chebyshev,
     )
     return measure(
         name, objectives, frozen_box(objectives, bounds=([0] * len(axes), [1] * len(axes))),
