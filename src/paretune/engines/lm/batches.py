@@ -161,6 +161,15 @@ def by_tokens(
         start = stop
 
 
+def sort_window(rows: npt.NDArray[np.int64]) -> int:
+    """How many batches are sorted by length together: see :func:`batch_schedule`.
+
+    Args:
+        rows: ``(Q, C)`` response numbers: pairs, or responses one by one with C = 1.
+    """
+    return 1 if rows.shape[1] == 1 else WINDOW
+
+
 def batch_schedule(
     lengths: npt.NDArray[np.int64],
     batch_size: int,

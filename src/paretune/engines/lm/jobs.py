@@ -17,7 +17,7 @@ from torch import Tensor
 from paretune.core.adapter import TradeOffEmbedding, told_numbers
 from paretune.core.job import ConditionedRows, Pool, TrainingJob
 from paretune.core.tradeoff import TradeOff
-from paretune.engines.lm.batches import WINDOW, batch_schedule, row_lengths
+from paretune.engines.lm.batches import batch_schedule, row_lengths, sort_window
 from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.conditioned_pairs import conditioned_loss
 from paretune.engines.lm.constrained import train_constrained
@@ -144,7 +144,7 @@ def train_job(
     steps = settings.n_steps(len(work.rows), n_processes())
     schedule = batch_schedule(
         lengths, settings.batch_size, steps * per_step, settings.seed,
-        window=1 if job.kind == "sft" else WINDOW, is_ordered=work.is_ordered,
+        window=sort_window(work.rows), is_ordered=work.is_ordered,
     )  # fmt: skip
     scorer = scorer_for(
         model, inputs.encoded, work.rows, pad_id, settings.compile, may_fill=job.kind == "sft"

@@ -23,7 +23,7 @@ from torch.nn.functional import silu
 from transformers import TrainerCallback
 
 from paretune.core.job import BASE, Pool, TrainingJob
-from paretune.engines.lm.batches import batch_schedule, row_lengths
+from paretune.engines.lm.batches import batch_schedule, row_lengths, sort_window
 from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.encode import Encoded
 from paretune.engines.lm.job_data import JobCost, JobData
@@ -263,15 +263,17 @@ class _Builder:
     ) -> None:  # fmt: skip
         self._work, self._data, self._trunk = work, data, trunk
         # Jobs of the same lengths share their schedule, so their steps share the states.
-        known: dict[bytes, list[npt.NDArray[np.int64]]] = {}
+        known: dict[tuple[bytes, int], list[npt.NDArray[np.int64]]] = {}
         self._schedules = []
         for rows in (w.rows for w in work):
             lengths = row_lengths(data, rows)
-            key = lengths.tobytes()
+            window = sort_window(rows)
+            key = lengths.tobytes(), window
             if key not in known:
                 parts = batch_schedule(
-                    lengths, settings.batch_size, steps * settings.accumulate, settings.seed
-                )
+                    lengths, settings.batch_size, steps * settings.accumulate, settings.seed,
+                    window,
+                )  # fmt: skip
                 known[key] = [
                     np.concatenate(parts[n : n + settings.accumulate])
                     for n in range(0, len(parts), settings.accumulate)
