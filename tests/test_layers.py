@@ -14,6 +14,7 @@ LAYERS = (
     ("errors",),
     ("core",),
     ("functional",),
+    ("safety",),
     ("methods", "engines", "data", "scoring"),
     ("evaluation", "reporting", "serving", "bench"),
     ("pipeline",),

@@ -8,6 +8,7 @@
     │   ├── DataError                  rows of a data file; carries every problem found
     │   ├── ScoringError               a scorer failed on a response; carries its row
     │   ├── InfeasibleError            floors that no policy meets; carries the verdict
+    │   ├── BusyError                  another process is at work where this one should
     │   ├── ShapeError                 an array of the wrong shape
     │   └── NotScoredError             a computation met an unscored (NaN) cell
     ├── RunError (RuntimeError)        a run went wrong: exit code 1
@@ -86,6 +87,10 @@ class InfeasibleError(InputError):
     def __init__(self, message: str, verdict: Any = None) -> None:
         self.verdict = verdict
         super().__init__(message)
+
+
+class BusyError(InputError):
+    """Another process is at work in a folder that has one writer."""
 
 
 class ShapeError(InputError):
