@@ -8,6 +8,7 @@ from typing import Any, Literal, final
 
 from paretune.core.record import Prompt, prompt_json
 from paretune.errors import ScoringError
+from paretune.safety.templates import render_chat
 
 ModelInput = Literal["prompt+response", "response", "chat"]
 
@@ -69,7 +70,7 @@ class TextEncoder:
             return (self._as_text(row, prompt), response)
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else None
         messages = [*(turns or prompt_json(prompt)), {"role": "assistant", "content": response}]
-        return (self.tokenizer.apply_chat_template(messages, tokenize=False),)
+        return (render_chat(self.tokenizer, messages),)
 
     def _as_text(self, row: int, prompt: Prompt) -> str:
         if isinstance(prompt, str):

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from paretune.core.record import Prompt, prompt_json
 from paretune.errors import ConfigError, InputError
+from paretune.safety.templates import render_chat
 
 Ids = npt.NDArray[np.int32]
 
@@ -134,10 +135,7 @@ class Encoder:
             )
         turns = prompt_json(prompt)
         messages = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
-        text = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
-        return str(text)
+        return render_chat(self.tokenizer, messages, add_generation_prompt=True)
 
     def encode_prompts(self, prompts: Sequence[Prompt]) -> tuple[Ragged, int]:
         """Ids of prompts and how many lost their beginning."""
@@ -194,12 +192,8 @@ class Encoder:
     def _template_closing(self) -> str:
         probe = "reply"
         user = {"role": "user", "content": "prompt"}
-        opening = self.tokenizer.apply_chat_template(
-            [user], tokenize=False, add_generation_prompt=True
-        )
-        whole = self.tokenizer.apply_chat_template(
-            [user, {"role": "assistant", "content": probe}], tokenize=False
-        )
-        if not str(whole).startswith(str(opening) + probe):
+        opening = render_chat(self.tokenizer, [user], add_generation_prompt=True) + probe
+        whole = render_chat(self.tokenizer, [user, {"role": "assistant", "content": probe}])
+        if not whole.startswith(opening):
             return ""  # the template rewrites earlier turns; the end token alone closes a reply
-        return str(whole)[len(str(opening) + probe) :]
+        return whole[len(opening) :]

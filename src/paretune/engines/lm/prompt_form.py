@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
 from paretune.core.record import Message, Prompt, prompt_json
 from paretune.engines.lm.encode import Encoder
+from paretune.errors import InputError
 from paretune.functional.few_shot_prompt import plain_prompt, without_system
+from paretune.safety.templates import render_chat
 
 _UNCUT = 1 << 30
 
@@ -54,7 +54,7 @@ def form_of(encoder: Encoder) -> tuple[Callable[[Sequence[Message]], Prompt], En
         return plain_prompt, measure
     try:
         text = encoder.prompt_text((Message("system", probe), Message("user", "question")))
-    except TemplateError:
+    except InputError:
         return without_system, measure
     return (tuple if probe in text else without_system), measure
 
@@ -76,7 +76,5 @@ def _whole(encoder: Encoder, prompt: Prompt, reply: str) -> tuple[list[int], lis
         return ids, joint
     turns = prompt_json(prompt)
     messages = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
-    text = encoder.tokenizer.apply_chat_template(
-        [*messages, {"role": "assistant", "content": reply}], tokenize=False
-    )
-    return ids, text_ids(encoder, str(text))
+    text = render_chat(encoder.tokenizer, [*messages, {"role": "assistant", "content": reply}])
+    return ids, text_ids(encoder, text)
