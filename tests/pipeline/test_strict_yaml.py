@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,48 @@ def test_overrides_reach_into_mappings_and_lists():
 def test_overrides_that_lead_nowhere_are_refused(override):
     with pytest.raises(ConfigError, match="--set"):
         apply_overrides({"seed": 0, "methods": [{}]}, [override])
+
+
+def bomb(levels: int, merge: str = "") -> str:
+    """Every level holds the one below it nine times."""
+    first = "a0: &a0 {x: 1}" if merge else "a0: &a0 [x, x, x]"
+    parts = [f"[{', '.join([f'*a{n}'] * 9)}]" for n in range(levels)]
+    lines = [f"a{n}: &a{n} " + (f"{{<<: {p}}}" if merge else p) for n, p in enumerate(parts, 1)]
+    return "\n".join([first, *lines])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (bomb(30), "more than 50,000 values once aliases are unfolded"),
+        (bomb(30, "<<"), "more than 50,000 values once aliases are unfolded"),
+        ("a: [" + "x," * 300_000 + "]", "more than 50,000 values"),
+        ("a: 1\nb: " + "9" * 5000, r"yaml:2: found a number of 5,000 signs"),
+        ("a: " + "1:" * 300_000 + "1", "found a number of 600,001 signs"),
+        ("? " + "1:" * 300_000 + "1\n: a", "found a number of 600,001 signs"),
+        ("a: 2001-13-01", "not YAML: month must be"),
+        ("a: !!int x", "not YAML"),
+    ],
+)
+def test_a_small_file_never_becomes_large_work(tmp_path, text, message):
+    started = time.process_time()
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(write(tmp_path, text))
+    assert time.process_time() - started < 5
+    with pytest.raises(ConfigError, match="--set a: "):
+        apply_overrides({}, ["a=" + text])
+
+
+def test_aliases_as_recipes_use_them_are_fine(tmp_path):
+    values, where = read_yaml(write(tmp_path, "a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}\n"))
+    assert values == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+    assert where[("c", "y")] == 3
+
+
+def test_a_file_over_a_mebibyte_is_not_read(tmp_path):
+    with pytest.raises(ConfigError, match="found 1048577 bytes, expected at most 1048576"):
+        read_yaml(write(tmp_path, "#" * (1 << 20) + "\n"))
+
+
+def test_an_empty_override_is_nothing():
+    assert apply_overrides({"a": 1}, ["a="]) == {"a": None}

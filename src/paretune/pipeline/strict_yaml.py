@@ -1,4 +1,8 @@
-"""YAML read strictly: safe loader, no repeated key, and the line of every value for messages."""
+"""YAML read strictly: safe loader, no repeated key, and the line of every value for messages.
+
+What is read is small and stays small: aliases of aliases that would unfold to more values than
+anybody writes are refused before a value is made of them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,11 @@ import yaml
 from paretune.errors import ConfigError
 
 _LARGEST = 1 << 20
+"""Bytes of a file."""
+_MOST = 50_000
+"""Values in it, aliases unfolded."""
+_DIGITS = 100
+"""Signs of a number or date: making one of a million digits takes minutes."""
 Where = dict[tuple[str | int, ...], int]
 
 
@@ -32,25 +41,53 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Where]:
         raise ConfigError(f"{path}: found {path.stat().st_size} bytes, expected at most {_LARGEST}")
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: found bytes that are not UTF-8: {error}") from error
+    values, where = _parse(text, str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: found {type(values).__name__}, expected keys and values")
+    return values, where
+
+
+class _Loader(yaml.SafeLoader):
+    """Counts the values that it has read."""
+
+    n_values = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.n_values += 1
+        if self.n_values > _MOST:
+            raise yaml.MarkedYAMLError(problem=f"found more than {_MOST:,} values")
+        return super().compose_node(parent, index)
+
+
+def _parse(text: str, source: str) -> tuple[Any, Where]:
+    """The value of a text, and where its parts are."""
+    where: Where = {}
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
     except RecursionError as error:
-        raise ConfigError(f"{path}: found keys nested too deep, expected a run.yaml") from error
+        raise ConfigError(f"{source}: found keys nested too deep, expected a run.yaml") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(f"{path}{line}: not YAML: {problem}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: found {type(values).__name__}, expected keys and values")
-    where: Where = {}
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{source}{line}: not YAML: {problem}") from error
+    if node is None:
+        return None, where
     try:
-        _walk(node, (), where, path)
+        # First of all: what it refuses would take years to make values of.
+        _walk(node, (), where, source)
     except RecursionError as error:  # an alias inside its own anchor
-        raise ConfigError(f"{path}: found a value that holds itself, expected a tree") from error
-    return values, where
+        raise ConfigError(f"{source}: found a value that holds itself, expected a tree") from error
+    try:
+        return loader.construct_document(node), where
+    except (yaml.YAMLError, ValueError) as error:  # an unknown tag, a month 13
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(f"{source}{line}: not YAML: {problem}") from error
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -64,8 +101,8 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
         if not equals or not key:
             raise ConfigError(f"--set: found {override!r}, expected key=value")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value, _ = _parse(text, f"--set {key}")
+        except ConfigError as error:
             raise ConfigError(f"--set {key}: {text!r} is not a YAML value") from error
         target: Any = values
         *path, last = key.split(".")
@@ -94,19 +131,29 @@ def _index(target: list[Any], part: str, key: str) -> int:
     return int(part)
 
 
-def _walk(node: Any, key: tuple[str | int, ...], where: Where, path: Path) -> None:
-    where[key] = node.start_mark.line + 1
+def _walk(node: Any, key: tuple[str | int, ...], where: Where, source: str) -> None:
+    where[key] = line = node.start_mark.line + 1
+    if len(where) > _MOST:
+        raise ConfigError(f"{source}: found more than {_MOST:,} values once aliases are unfolded")
+    _check_length(node, f"{source}:{line}")
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key_node, value_node in node.value:
+            _check_length(key_node, f"{source}:{key_node.start_mark.line + 1}")
             name = str(key_node.value)
             if name in seen:
                 raise ConfigError(
-                    f"{path}:{key_node.start_mark.line + 1}: {name}: the key is repeated"
+                    f"{source}:{key_node.start_mark.line + 1}: {name}: the key is repeated"
                 )
             seen.add(name)
-            _walk(value_node, (*key, name), where, path)
+            _walk(value_node, (*key, name), where, source)
             where[(*key, name)] = key_node.start_mark.line + 1
     elif isinstance(node, yaml.SequenceNode):
         for index, value_node in enumerate(node.value):
-            _walk(value_node, (*key, index), where, path)
+            _walk(value_node, (*key, index), where, source)
+
+
+def _check_length(node: Any, place: str) -> None:
+    is_text = node.tag == "tag:yaml.org,2002:str" or not isinstance(node, yaml.ScalarNode)
+    if not is_text and len(node.value) > _DIGITS:
+        raise ConfigError(f"{place}: found a number of {len(node.value):,} signs")
