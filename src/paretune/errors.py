@@ -48,16 +48,19 @@ class DataError(InputError):
         message: what is wrong in one line.
         problems: every problem as ``file:line: field: reason``, in file order; all are kept in
             ``problems``, the first :attr:`shown` are part of the text.
+        notes: what else there is to know, at the end of the text.
     """
 
-    shown = 50
+    shown = 100
 
-    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
-        self.problems = tuple(problems)
+    def __init__(
+        self, message: str, problems: Sequence[str] = (), notes: Sequence[str] = ()
+    ) -> None:
+        self.problems, self.notes = tuple(problems), tuple(notes)
         lines = [message, *(f"  {p}" for p in self.problems[: self.shown])]
         if len(self.problems) > self.shown:
             lines.append(f"  and {len(self.problems) - self.shown} more")
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join([*lines, *(f"  note: {note}" for note in self.notes)]))
 
 
 class ScoringError(InputError):

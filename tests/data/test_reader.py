@@ -171,13 +171,17 @@ def test_bad_rows_can_be_skipped_and_are_counted(write, pair, objectives):
     assert [p.split(": ")[0] for p in result.problems] == [f"{path}:2", f"{path}:3"]
 
 
-def test_the_message_shows_fifty_problems_and_keeps_all(write, objectives):
-    path = write("a.jsonl", *[b"1"] * 60)
+def test_the_message_shows_a_hundred_problems_and_keeps_all(write, objectives):
+    path = write("a.jsonl", *[b"1"] * 110)
     with pytest.raises(DataError) as caught:
         read_records(DataSource(path), objectives)
-    assert len(caught.value.problems) == 60
-    assert str(caught.value).count("\n") == 51
-    assert str(caught.value).endswith("and 10 more")
+    assert len(caught.value.problems) == 110
+    lines = str(caught.value).splitlines()
+    assert sum(line.startswith(f"  {path}:") for line in lines) == 100
+    assert lines[-2:] == [
+        "  and 10 more",
+        "  note: to leave the 110 bad rows out, counted: --set data.on_bad=skip",
+    ]
 
 
 def test_no_usable_row_is_an_error_even_when_skipping(write, pair, objectives):
@@ -209,7 +213,7 @@ def test_a_limit_stops_reading_and_says_so(write, pair, objectives):
 def test_unknown_fields_are_counted_once_and_metadata_is_silent(write, pair, objectives):
     path = write("a.jsonl", pair(id=1, meta={}, mood="x"), pair(prompt="q", flags=[], mood="y"))
     result = read_records(DataSource(path), objectives)
-    assert result.warnings == (f'{path}: unknown field "mood" in 2 rows, ignored',)
+    assert result.warnings == (f'{path}:1: unknown field "mood" in 2 rows, ignored; first here',)
 
 
 def test_the_shape_is_that_of_the_first_readable_row(write, pair, objectives):

@@ -15,6 +15,7 @@ ROLES = ("system", "user", "assistant")
 CONTROL_NOTE = "NUL or other control characters in a text"
 TOKEN_NOTE = "a text that looks like a special token of a model"
 
+_QUOTES = '".'
 _CONTROL = bytes(i for i in (*range(32), 127) if chr(i) not in "\t\n\r")
 _TOKEN = re.compile(r"</?s>|<(?:pad|unk|bos|eos)>|<\|[^|<>\s]{1,40}\|>|\[/?INST\]")
 
@@ -161,7 +162,7 @@ class RowCheck:
                 self.fault(at, "not one name", f"found {named}, expected one (a one-axis file)")
                 return {}
             ((name, value),) = value.items()
-            at = f"{at}.{name}"
+            at = f"{at}.{shown(name).strip(_QUOTES)}"
         number = self.number(value, at, low, high)
         objective = str(self.wanted.objective)
         self.names.add(objective)

@@ -35,11 +35,27 @@ def read_rows(source: DataSource) -> Iterator[Row]:
 
 
 def _read_file(path: Path, name: str) -> Iterator[Row]:
+    """The rows of a file that stays as it is while they are read."""
+    if not path.is_file():
+        # Opening a pipe would wait for ever, and a device may never end.
+        yield _fatal(name, "no file", "found a pipe, a device or a socket, expected a file")
+        return
+    before = _stamp(path)
     if path.name.lower().endswith(_TABLES):
         from paretune.data.tables import read_parquet
 
-        return read_parquet(path, name)
-    return read_jsonl(path, name)
+        yield from read_parquet(path, name)
+    else:
+        yield from read_jsonl(path, name)
+    if _stamp(path) != before:
+        detail = "found other content at its end than at its start, expected a file at rest"
+        yield _fatal(name, "changed while it was read", detail)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with the content of a file, or with another file in its place."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _read_folder(folder: Path, split: str) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from paretune.core.record import Comparison, Prompt, Record, Response
+from paretune.core.record import Comparison, Prompt, Record, Response, prompt_key
 
 
 @final
@@ -18,8 +18,19 @@ class PromptJoin:
     Nothing is lost by joining. A response is joined with one of an *earlier row* that has the
     same text when no score of the two disagrees; a comparison with one of the same two responses
     when the two label different objectives. What disagrees stays side by side.
+
+    With a budget, what is kept of data that outgrow it is a sample of whole prompts: a prompt
+    stays while the hash of its text is below a share, which is halved as often as needed. So the
+    sample depends on no seed and no order, and every row of a prompt that is in it counts.
+
+    Args:
+        budget: bytes that the records may take, about; ``None`` = all there are.
+        share: of the prompts, in ``records()``.
     """
 
+    budget: int | None = None
+    share: float = field(default=1.0, init=False)
+    _held: int = field(default=0, init=False)
     _rows: dict[Prompt, Record | _Joined] = field(default_factory=dict)
     _seen: set[bytes] = field(default_factory=set)
 
@@ -32,6 +43,15 @@ class PromptJoin:
 
     def add(self, record: Record) -> None:
         """One more row."""
+        if self.budget is None:
+            self._join(record)
+        elif _place(record.prompt) < self.share:
+            self._join(record)
+            self._held += _cost(record)
+            while self._held > self.budget and len(self._rows) > 1:
+                self._halve()
+
+    def _join(self, record: Record) -> None:
         known = self._rows.get(record.prompt)
         if known is None:
             # Most prompts come once: the builder is made only for the others.
@@ -40,6 +60,13 @@ class PromptJoin:
         if isinstance(known, Record):
             known = self._rows[record.prompt] = _Joined.of(known)
         known.add(record)
+
+    def _halve(self) -> None:
+        self.share /= 2
+        lowest = min(self._rows, key=_place)
+        for prompt in [p for p in self._rows if p != lowest and _place(p) >= self.share]:
+            del self._rows[prompt]
+        self._held = sum(map(_cost, self.records()))
 
     def records(self) -> Iterator[Record]:
         """One record a prompt."""
@@ -102,6 +129,19 @@ class _Joined:
                 return
         known.append(len(self.comparisons))
         self.comparisons.append(comparison)
+
+
+def _place(prompt: Prompt) -> float:
+    """A point of [0, 1) from other bits than those that split prompts into train and test."""
+    return int(prompt_key(prompt)[8:], 16) / 2**32
+
+
+def _cost(record: Record) -> int:
+    """Bytes of a record in memory, about: texts, and the objects around them."""
+    prompt = record.prompt
+    texts = len(prompt) if isinstance(prompt, str) else sum(len(turn.content) for turn in prompt)
+    texts += sum(len(response.text) for response in record.responses)
+    return texts + 500 * (1 + len(record.responses) + len(record.comparisons))
 
 
 def _digest(record: Record) -> bytes:

@@ -9,13 +9,14 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from paretune.core.record import Record, prompt_json
 from paretune.data.rows import Fault, Row, shown
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_LINE_BYTES = 16 * 1024 * 1024
 """A longer line is reported, not read: the memory for one row is bounded."""
 
 _BOM = b"\xef\xbb\xbf"
@@ -45,7 +46,7 @@ def read_jsonl(path: Path, name: str, max_line_bytes: int = MAX_LINE_BYTES) -> I
                 if len(raw) > max_line_bytes:
                     _skip_to_newline(stream, raw)
                     long = f"found over {max_line_bytes} bytes, expected a shorter line"
-                    yield Row(name, line, faults=(Fault("row", "line too long", long),))
+                    yield Row(name, line, faults=(Fault("row", "line too long", long),), raw=raw)
                 elif raw.strip():
                     yield _row(name, line, raw)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -161,10 +162,12 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else float(value) for name, value in values.items()}
 
 
-def _open(path: Path) -> IO[bytes]:
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
     with path.open("rb") as file:
         is_gzip = file.read(2) == _GZIP
-    return gzip.open(path, "rb") if is_gzip else path.open("rb")  # type: ignore[return-value]
+        file.seek(0)
+        yield gzip.GzipFile(fileobj=file) if is_gzip else file  # type: ignore[misc]
 
 
 def _skip_to_newline(stream: IO[bytes], raw: bytes) -> None:
@@ -175,8 +178,8 @@ def _skip_to_newline(stream: IO[bytes], raw: bytes) -> None:
 def _row(name: str, line: int, raw: bytes) -> Row:
     parsed = parse_line(raw.removeprefix(_BOM) if line == 1 else raw)
     if isinstance(parsed, Fault):
-        return Row(name, line, faults=(parsed,))
-    return Row(name, line, parsed)
+        return Row(name, line, faults=(parsed,), raw=raw)
+    return Row(name, line, parsed, raw=raw)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

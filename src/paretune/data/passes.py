@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 from paretune.data.counts import RowCounts
@@ -16,9 +16,33 @@ from paretune.data.rows import Fault, Row, shown
 from paretune.data.shapes import Shape
 from paretune.data.sources import DataSource, RowRules
 
+BAD_ROW = "bad row: "
 REPEATED = "repeats an earlier row"
-_MAX_NAMES = 1000
-"""Names remembered for messages: a file whose keys are all different must not fill the memory."""
+MAX_PROBLEMS = 10_000
+"""Kept of each source, all are counted: a large file of bad rows must not fill the memory."""
+_MAX_NAMES, _MAX_NAME = 1000, 200
+"""Names remembered for messages, and their characters, for the same reason."""
+
+LeaveOut = Callable[[Row, Sequence[str]], None]
+"""Hears of every row that is not used, and why."""
+
+
+@final
+class Sightings:
+    """How many rows show each of some things, and where the first of them is."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, str]] = {}
+
+    def add(self, what: str, where: str) -> None:
+        """One more row."""
+        n, first = self._seen.get(what, (0, where))
+        if n or len(self._seen) < _MAX_NAMES:
+            self._seen[what] = n + 1, first
+
+    def found(self) -> Iterable[tuple[str, tuple[int, str]]]:
+        """What was seen, with its rows and the place of the first."""
+        return self._seen.items()
 
 
 @final
@@ -29,20 +53,24 @@ class SourcePass:
         source: where the rows come from.
         wanted: which labels and scores are taken.
         rules: what to do with rows of doubtful use.
+        leave_out: hears of every row that is not used.
     """
 
-    def __init__(self, source: DataSource, wanted: Wanted, rules: RowRules) -> None:
+    def __init__(
+        self, source: DataSource, wanted: Wanted, rules: RowRules, leave_out: LeaveOut
+    ) -> None:
         self.source, self.wanted, self.rules = source, wanted, rules
+        self._leave_out = leave_out
         self.problems: list[str] = []
+        self.n_problems = 0
         self.is_broken = False
         self.is_limited = False
         self.names: set[str] = set()
-        self._n_read = self._n_used = self._n_truncated = self._n_repeated = 0
+        self._n_read = self._n_used = self._n_truncated = 0
         self._skipped: Counter[str] = Counter()
         self._cut: Counter[str] = Counter()
         self._omitted: Counter[str] = Counter()
-        self._unknown: Counter[str] = Counter()
-        self._notes: Counter[str] = Counter()
+        self._unknown, self._notes, self._repeated = Sightings(), Sightings(), Sightings()
         self._shapes: dict[str, Shape] = {}
 
     @property
@@ -57,10 +85,12 @@ class SourcePass:
             self._n_read += is_row
             faults = list(row.faults) or self._read(row, join)
             if faults:
-                self.problems.extend(f"{row.where}: {fault}" for fault in faults)
+                self._report(f"{row.where}: {fault}" for fault in faults)
                 self.is_broken |= not is_row
-                self._skipped.update([f"bad row: {faults[0].kind}"] * is_row)
-        if not self._n_read and not self.problems:
+                self._skipped.update([f"{BAD_ROW}{faults[0].kind}"] * is_row)
+                if is_row:
+                    self._leave_out(row, [str(fault) for fault in faults])
+        if not self._n_read and not self.n_problems:
             self._fail("file: no rows, found an empty file, expected at least one row")
         for objective, name in self.source.labels.items():
             if self._n_used and name not in self.names:
@@ -72,15 +102,16 @@ class SourcePass:
 
     def warnings(self) -> Iterator[str]:
         path = self.source.path
-        for key, n in sorted(self._unknown.items())[:20]:
-            yield f"{path}: unknown field {shown(key)} in {n} rows, ignored"
-        if len(self._unknown) > 20:
-            yield f"{path}: {len(self._unknown) - 20} more unknown fields, ignored"
-        for note, n in sorted(self._notes.items()):
-            yield f"{path}: {note} in {n} rows, kept"
-        if self._n_repeated:
+        unknown = sorted(self._unknown.found())
+        for key, (n, where) in unknown[:20]:
+            yield f"{where}: unknown field {shown(key)} in {n} rows, ignored; first here"
+        if len(unknown) > 20:
+            yield f"{path}: {len(unknown) - 20} more unknown fields, ignored"
+        for note, (n, where) in sorted(self._notes.found()):
+            yield f"{where}: {note} in {n} rows, kept; first here"
+        for _, (n, where) in self._repeated.found():
             became = "skipped" if self.rules.repeated == "skip" else "used"
-            yield f"{path}: {self._n_repeated} rows repeat an earlier row, {became}"
+            yield f"{where}: {n} rows repeat an earlier row, {became}; first here"
         if self._n_truncated:
             limit = self.rules.response_chars
             yield f"{path}: {self._n_truncated} responses shortened to {limit} characters"
@@ -111,27 +142,30 @@ class SourcePass:
         check = RowCheck(self.wanted)
         record = shape.parse(value, check)
         if len(self.names) < _MAX_NAMES:
-            self.names |= check.names
-        if len(self._unknown) < _MAX_NAMES:
-            self._unknown.update(value.keys() - shape.marks - shape.known - check.names)
+            self.names |= {name for name in check.names if len(name) <= _MAX_NAME}
+        for key in value.keys() - shape.marks - shape.known - check.names:
+            self._unknown.add(key[:_MAX_NAME], row.where)
         if check.faults:
             return self._named(check.faults)
         verdict = judge(record, self.rules, shape)
         if verdict.faults:
             return self._named(verdict.faults)
-        self._notes.update(check.notes)
-        return self._settle(verdict, join)
+        for note in check.notes:
+            self._notes.add(note, row.where)
+        return self._settle(row, verdict, join)
 
-    def _settle(self, verdict: Verdict, join: PromptJoin) -> list[Fault]:
+    def _settle(self, row: Row, verdict: Verdict, join: PromptJoin) -> list[Fault]:
         if verdict.record is None:
             (self._cut if verdict.is_cut else self._skipped)[verdict.reason] += 1
+            self._leave_out(row, [verdict.reason])
             return []
         if join.is_repeated(verdict.record):
-            self._n_repeated += 1
+            self._repeated.add(REPEATED, row.where)
             if self.rules.repeated == "error":
                 return [Fault("row", REPEATED, "found it twice, expected distinct rows")]
             if self.rules.repeated == "skip":
                 self._skipped[REPEATED] += 1
+                self._leave_out(row, [REPEATED])
                 return []
         self._omitted.update(verdict.omitted)
         self._n_truncated += verdict.truncated
@@ -155,8 +189,14 @@ class SourcePass:
         return self._shapes[file]
 
     def _fail(self, problem: str) -> None:
-        self.problems.append(f"{self.source.path}: {problem}")
+        self._report([f"{self.source.path}: {problem}"])
         self.is_broken = True
+
+    def _report(self, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self.n_problems += 1
+            if len(self.problems) < MAX_PROBLEMS:
+                self.problems.append(problem)
 
     def _named(self, faults: list[Fault]) -> list[Fault]:
         """Faults with the names of the user's columns."""

@@ -41,12 +41,14 @@ class Row:
         line: line of a text file or row of a table, from 1; 0 for the file itself.
         value: the fields; empty when the row could not be parsed.
         faults: why it could not.
+        raw: the line as it stands in a text file; of a line that is too long, its start.
     """
 
     file: str
     line: int
     value: dict[str, Any] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
+    raw: bytes = b""
 
     @property
     def where(self) -> str:

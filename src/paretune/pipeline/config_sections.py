@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from paretune.data.sources import RowRules
 from paretune.engines.lm.settings import LoraSettings, TrainSettings
 from paretune.pipeline.judge_config import JudgeConfig
 
-for _dataclass in (TrainSettings, LoraSettings):
+for _dataclass in (TrainSettings, LoraSettings, RowRules):
     _dataclass.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
 
 LARGEST_SEED = 2**31 - 1
@@ -32,6 +34,9 @@ class DataConfig(Strict):
     labels: dict[str, str] = Field({}, description="objective: its name in the files")
     limit: int | None = Field(None, ge=1, description="rows read of each file")
     on_bad: Literal["error", "skip"] = Field("error", description="what a bad row does")
+    rules: RowRules = Field(
+        RowRules(), description="what empty, equal, tied, repeated and too long texts do"
+    )
     plain_prompts: bool = Field(False, description="prompts hold their own turn marks")
     test_share: float = Field(0.1, gt=0, lt=1, description="share of prompts kept for evaluation")
     world: Literal["handy", "advice"] | None = Field(None, description="an embedded language world")
@@ -70,6 +75,7 @@ class RewardConfig(Strict):
     column: str | None = Field(None, description="scores that the records hold")
     function: str | None = Field(None, description="file.py:name of a Python function")
     model: str | None = Field(None, description="folder or hub id of a classification model")
+    revision: str | None = Field(None, description="commit or tag of a hub id in model")
     trained: TrainedReward | None = Field(None, description="a model trained on the comparisons")
     logit: int | None = Field(None, ge=0, description="which output of the model, if many")
     sign: Literal[1, -1] = Field(1, description="-1 where a smaller output is better")
@@ -104,6 +110,9 @@ class BaseConfig(Strict):
     """The base policy: a local folder, a hub id, or built and trained from nothing."""
 
     path: str | None = Field(None, description="local folder or hub id")
+    revision: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$", description="commit or tag of a hub id"
+    )
     build: BuildConfig | None = Field(None, description="sizes of a base from nothing")
     corpus: int = Field(51200, ge=1, description="replies of the world that train its base")
     train: TrainSettings = Field(
@@ -117,7 +126,14 @@ class BaseConfig(Strict):
     def _one_start(self) -> BaseConfig:
         if self.path and self.build:
             raise ValueError("found path and build, expected one of the two")
+        if self.revision and (not self.path or Path(self.path).exists()):
+            raise ValueError("found revision without a hub id in path, expected both or none")
         return self
+
+    @property
+    def source(self) -> str | None:
+        """Folder or hub id, as `owner/name@revision` where a revision is given."""
+        return f"{self.path}@{self.revision}" if self.revision else self.path
 
 
 class GenerateConfig(Strict):

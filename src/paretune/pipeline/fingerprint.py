@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from paretune.errors import DataError
+
 _SAMPLED = 1 << 26
 """Bytes up to which a file is read whole: larger ones would be read again at every resume."""
 _BLOCKS, _BLOCK = 256, 1 << 16
@@ -13,7 +15,7 @@ _SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
 
 
 def file_digest(file: Path) -> str:
-    """Sixteen hex digits of the content.
+    """Sixteen hex digits of the content of a file of a model.
 
     A file over 64 MiB is represented by its size and 256 blocks of 64 KiB, evenly spaced from
     first to last: enough to tell two trainings of one model apart, which differ everywhere.
@@ -30,16 +32,30 @@ def file_digest(file: Path) -> str:
 
 
 def data_identity(path: str) -> dict[str, Any]:
-    """A data file or folder by content; a hub id by its name."""
+    """A data file or folder by every byte of it; a hub id by its name.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
     place = Path(path)
-    if place.is_file():
-        return {"path": path, "sha256": file_digest(place)}
-    files = sorted(f for f in place.rglob("*") if f.is_file()) if place.is_dir() else []
-    return {"path": path, "files": {f.relative_to(place).as_posix(): file_digest(f) for f in files}}
+    try:
+        if place.is_file():
+            return {"path": path, "sha256": _whole_digest(place)}
+        files = sorted(f for f in place.rglob("*") if f.is_file()) if place.is_dir() else []
+        digests = {f.relative_to(place).as_posix(): _whole_digest(f) for f in files}
+    except OSError as error:
+        raise DataError(f"{path}: not readable: found {error}, expected a readable file") from error
+    return {"path": path, "files": digests}
+
+
+def _whole_digest(file: Path) -> str:
+    """Sixteen hex digits: one edited row of a large file is another file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]
 
 
 def model_identity(model: str) -> Any:
-    """A model folder by its config, tokenizer and weights; a hub id by its cached commit too."""
+    """A model folder by its config, tokenizer and weights; a hub id by its commit too."""
     folder = Path(model)
     if not folder.is_dir():
         return {"hub": model, "commit": _commit(model)}
@@ -52,8 +68,11 @@ def model_identity(model: str) -> Any:
 def _commit(model: str) -> str | None:
     from transformers import AutoConfig
 
+    from paretune.engines.lm.models import hub_revision
+
+    name, revision = hub_revision(model)
     try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError):
         return None  # whoever loads the model says what is wrong with it
     return getattr(config, "_commit_hash", None)

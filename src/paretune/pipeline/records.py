@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, final
+from tempfile import TemporaryFile
+from typing import IO, Any, final
 
 import numpy as np
 
@@ -19,8 +21,9 @@ from paretune.functional.pair_scores import pair_scales, pair_scores
 from paretune.functional.pairing import comparisons_from_scores, label_from_rewards
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.fingerprint import data_identity
-from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
+from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.worlds import World, world_of
+from paretune.safety.files import read_json, write_json
 
 VALIDATION_SHARE = 0.1
 """Of the training prompts, for ``evaluate.part: validation``; nothing learns from them then."""
@@ -29,6 +32,10 @@ _LEAST_SHARE = 0.05
 """Of the range of a reward: a margin that small is never a full preference."""
 
 TRAIN, TEST, PROMPTS = "train.jsonl", "test.jsonl", "prompts.json"
+QUARANTINE = "quarantine.jsonl"
+"""Every row that is not used, as it stood, and why."""
+
+Content = list[dict[str, Any]]
 
 Say = Callable[[str], None]
 Step = Callable[[str, int, int], None]
@@ -51,9 +58,15 @@ def sources(config: RunConfig) -> list[DataSource]:
     ]
 
 
-def read_run(config: RunConfig) -> ReadResult:
-    """Every row of the run's files, checked."""
-    return read_all(sources(config), config.axes, on_bad=config.data.on_bad)
+def read_run(
+    config: RunConfig, *, budget: int | None = None, quarantine: IO[bytes] | None = None
+) -> ReadResult:
+    """Every row of the run's files, checked; see :func:`~paretune.data.reader.read_all`."""
+    data = config.data
+    return read_all(
+        sources(config), config.axes, on_bad=data.on_bad, rules=data.rules, budget=budget,
+        quarantine=quarantine,
+    )  # fmt: skip
 
 
 def split_run(config: RunConfig, result: ReadResult) -> tuple[list[Record], list[Record]]:
@@ -77,29 +90,51 @@ def records_stage(
 ) -> Sealed:
     """Make stage 1: training and test records (a prompt in only one of them), test prompts.
 
-    Where the run has a judge, both hold its labels.
+    Where the run has a judge, both hold its labels. Rows that are not used are kept beside them,
+    in ``quarantine.jsonl``.
 
     Raises:
+        DataError: if rows are bad, or a file is not the same after reading as before.
         RunError: if the judge does not answer; what it answered is kept.
     """
-    stage = Sealed(run.stage(1), _inputs(config, _judged_before(run)))
+    content = _content(config)
+    stage = Sealed(run.stage(1), _inputs(config, content, _judged_before(run)))
     if stage.is_done():
         return stage
+    run.path.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=run.path) as left_out:  # it has no name: a kill leaves nothing behind
+        return _make_records(config, run, content, left_out, say or _silent, step or _silent)
+
+
+def _make_records(
+    config: RunConfig, run: RunFolder, content: Content, left_out: IO[bytes], say: Say, step: Step
+) -> Sealed:
+    """Read, judge and write what stage 1 holds."""
     if config.data.judge:
         from paretune.pipeline.judging import judge_endpoint, judge_records
 
         judge_endpoint(config.data.judge)  # a missing key is told before anything is read
-    parts = read_parts(config)
+    parts = read_parts(config, left_out)
+    if _content(config) != content:
+        raise DataError(
+            "data: found files that changed while they were read, expected files at rest; type "
+            "the same command again"
+        )
     train, test, facts = parts.train, parts.test, dict(parts.facts)
+    digest = None
     if config.data.judge:
-        done = judge_records(config, run, [*train, *test], say or _silent, step or _silent)
+        done = judge_records(config, run, [*train, *test], say, step)
         train, test = done.records[: len(train)], done.records[len(train) :]
-        facts["judge"] = done.facts
-        stage = Sealed(stage.path, _inputs(config, done.digest))
+        facts["judge"], digest = done.facts, done.digest
+    stage = Sealed(run.stage(1), _inputs(config, content, digest))
     with stage.writing(**facts) as (folder, facts):
         write_records(folder / TRAIN, train)
         if test:
             write_records(folder / TEST, test)
+        if left_out.tell():
+            left_out.seek(0)
+            with (folder / QUARANTINE).open("wb") as file:
+                shutil.copyfileobj(left_out, file)
         write_json(folder / PROMPTS, [prompt_json(p) for p in parts.prompts])
         facts.update(train_records=len(train), test_prompts=len(parts.prompts))
     return stage
@@ -123,8 +158,8 @@ class Parts:
     facts: dict[str, Any]
 
 
-def read_parts(config: RunConfig) -> Parts:
-    """The records of a run, checked and split.
+def read_parts(config: RunConfig, quarantine: IO[bytes] | None = None) -> Parts:
+    """The records of a run, checked and split; rows that are not used go to the quarantine.
 
     Raises:
         DataError: if there is nothing to train on, or nothing to evaluate with.
@@ -137,12 +172,13 @@ def read_parts(config: RunConfig) -> Parts:
         prompts: list[Prompt] = list(evaluation_prompts(config, world))
         facts: dict[str, Any] = {"rows_read": len(drawn), "used": len(train)}
     else:
-        result = read_run(config)
+        result = read_run(config, quarantine=quarantine)
         train, test = split_run(config, result)
         prompts = [record.prompt for record in test]
         counts = result.counts
         facts = {"rows_read": counts.read, "used": counts.used}
         facts |= {"skipped": dict(counts.skipped), "cut": dict(counts.cut)}
+        facts["quarantined"] = counts.n_skipped + counts.n_cut
     if not train or not prompts:
         raise DataError(
             f"data: found {len(train)} training and {len(prompts)} test prompts, expected at "
@@ -163,14 +199,18 @@ def held_out_prompts(config: RunConfig, world: World) -> frozenset[str]:
     return frozenset(world.validation_prompts if is_validation else ())
 
 
-def _inputs(config: RunConfig, judged: str | None) -> dict[str, Any]:
+def _content(config: RunConfig) -> Content:
+    """Files may change under the same name; their content is what counts."""
+    return [] if config.data.world else [data_identity(s.path) for s in sources(config)]
+
+
+def _inputs(config: RunConfig, content: Content, judged: str | None) -> dict[str, Any]:
     """What stage 1 follows from; of a judge, what it was asked and the labels it gave."""
     data = config.data
     inputs = {
         "objectives": config.objectives,
         "data": data.model_dump(exclude={"judge"}),
-        # Files may change under the same name; their content is what counts.
-        "content": [data_identity(s.path) for s in sources(config)] if not data.world else [],
+        "content": content,
         "seed": config.seed,
     }
     if config.evaluate.part != "test":
@@ -192,7 +232,8 @@ def _silent(*what: object) -> None:
 
 def read_part(config: RunConfig, run: RunFolder, part: str) -> PreferenceData:
     """``train.jsonl`` or ``test.jsonl`` of a finished stage 1, as columns."""
-    result = read_all([DataSource(str(run.stage(1) / part), format="records")], config.axes)
+    source = DataSource(str(run.stage(1) / part), format="records")
+    result = read_all([source], config.axes, rules=config.data.rules)
     return PreferenceData.from_records(result.records, config.objectives)
 
 
