@@ -20,6 +20,7 @@ rounds on replies of earlier jobs     ``source=Replies(...)``, ``start=<earlier 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
@@ -36,6 +37,9 @@ from paretune.core.shots import FewShot
 from paretune.core.tradeoff import TradeOff
 from paretune.core.user import Utility
 from paretune.errors import ConfigError
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+"""Ids become folders: none of them leads out of its own."""
 
 BASE = "base"
 """Id of the reference policy: the frozen start of every job."""
@@ -305,8 +309,15 @@ def order_jobs(jobs: Sequence[TrainingJob]) -> list[list[TrainingJob]]:
     """Jobs in waves: every job of a wave needs only jobs of earlier waves.
 
     Raises:
-        ConfigError: if an id is repeated, a job needs an unplanned one, or jobs wait in a circle.
+        ConfigError: if an id is no file name or repeated, a job needs an unplanned one, or jobs
+            wait in a circle.
     """
+    for name in (name for job in jobs for name in (job.id, job.group) if name is not None):
+        if not _FILE_NAME.fullmatch(name):
+            raise ConfigError(
+                f"plan: found {name!r:.80} as the id of a job or group, expected a file name of "
+                "letters, digits and ._-"
+            )
     known = {job.id for job in jobs}
     if len(known) != len(jobs) or BASE in known:
         raise ConfigError(f"plan: ids must be unique and not {BASE!r}: {[j.id for j in jobs]}")

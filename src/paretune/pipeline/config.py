@@ -5,7 +5,7 @@ Every key is described where it is defined; an unknown key is refused with the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +41,7 @@ from paretune.pipeline.config_sections import (
 from paretune.pipeline.judge_config import JudgeConfig, may_be_secret
 from paretune.pipeline.meaning import problems_of
 from paretune.pipeline.strict_yaml import Where, apply_overrides, read_yaml
+from paretune.safety.secrets import Key, find_secrets
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Of runs and methods: a folder name that stays where it is put."""
@@ -185,6 +186,8 @@ def parse_config(
     """
     source = str(path) if path else "configuration"
     values = _objective_files(dict(values))
+    # Before anything that repeats a value in a message.
+    _refuse(find_secrets(values), where or {}, source)
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
@@ -192,13 +195,18 @@ def parse_config(
         raise ConfigError("\n".join(lines)) from error
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
-    problems = [
-        f"{_place(key, where or {}, source)}: {'.'.join(map(str, key))}: {text}"
-        for key, text in problems_of(config)
-    ]
-    if problems:
-        raise ConfigError("\n".join(problems))
+    _refuse(problems_of(config), where or {}, source)
     return config
+
+
+def _refuse(problems: Iterable[tuple[Key, str]], where: Where, source: str) -> None:
+    """Tell all problems at once, if there are any."""
+    lines = [
+        f"{_place(key, where, source)}: {'.'.join(map(str, key)) or 'run'}: {text}"
+        for key, text in problems
+    ]
+    if lines:
+        raise ConfigError("\n".join(lines))
 
 
 def with_seeds(config: RunConfig, seeds: int | None) -> RunConfig:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 REFERENCE = "reference"
 """What results call the base policy; no method may."""
 
+BASES = "bases"
+"""Folder beside the runs that they share; no run may be called so."""
+
 Key = tuple[str | int, ...]
 _OF_THE_RUN = ("max_prompt_tokens", "max_response_tokens")
 """Training settings that a method cannot change: all methods share the encoded texts."""
@@ -27,6 +30,8 @@ _OF_THE_RUN = ("max_prompt_tokens", "max_response_tokens")
 
 def problems_of(config: RunConfig) -> Iterator[tuple[Key, str]]:
     """Key and message of everything that is wrong with a configuration of the right types."""
+    if config.name == BASES:
+        yield ("name",), f"found {BASES!r}, where the bases of all runs lie, expected another name"
     if problem := _problem(lambda: config.axes):
         yield ("objectives",), problem
         return

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from paretune.core.description import identity
 from paretune.core.record import Prompt, prompt_json
 from paretune.errors import InputError, ScoringError, nearest
+from paretune.safety.secrets import without_secrets
 from paretune.scoring.scorer import Scorer, checked_rewards
 
 _ONE_ROW = ("prompt", "response")
@@ -107,7 +108,8 @@ class FunctionScorer(Scorer):
             raise ScoringError(
                 self.where,
                 row,
-                f"the function raised {type(error).__name__}: {error}{place}, expected a number",
+                f"the function raised {type(error).__name__}: {without_secrets(str(error))}{place},"
+                " expected a number",
             ) from error
 
     def _number(self, row: int, value: Any) -> float:
@@ -159,7 +161,8 @@ def _load(file: Path, source: bytes) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(
-            f"reward file {file}: {type(error).__name__}: {error}, expected a file that runs"
+            f"reward file {file}: {type(error).__name__}: {without_secrets(str(error))}, expected "
+            "a file that runs"
         ) from error
     return module
 

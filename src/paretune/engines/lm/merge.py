@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paretune.engines.lm.models import load_base, quiet_peft
+from paretune.engines.lm.models import load_base, quiet_peft, require_adapter
 from paretune.engines.lm.one_base import require_one_base
 from paretune.engines.lm.state_head import attach_head, is_head, load_head, mix_heads
 from paretune.errors import ConfigError
@@ -73,6 +73,7 @@ def _merge_adapters(
     from peft import PeftConfig, PeftModel
 
     for folder in folders:
+        require_adapter(folder)
         config: Any = PeftConfig.from_pretrained(str(folder))
         flaw = _no_exact_sum(config)
         if flaw:

@@ -26,7 +26,7 @@ from paretune.engines.lm.adapter_rows import can_stack, stack_adapters
 from paretune.engines.lm.forward import backbone_and_head
 from paretune.engines.lm.merge import merge_policies
 from paretune.engines.lm.mixture import Heads, Mixture, Part
-from paretune.engines.lm.models import load_base, load_policy, quiet_peft
+from paretune.engines.lm.models import load_base, load_policy, quiet_peft, require_adapter
 from paretune.engines.lm.one_base import require_one_base
 from paretune.engines.lm.state_head import StateHeadLayer, is_head, load_head
 from paretune.errors import ConfigError
@@ -159,6 +159,8 @@ def _with_adapters(
     from peft import PeftModel
 
     names = [f"policy{i}" for i in range(len(folders))]
+    for folder in folders:
+        require_adapter(folder)
     with quiet_peft():
         frozen = load_base(base, is_frozen=True, quantize=quantize)
         model = PeftModel.from_pretrained(frozen, str(folders[0]), adapter_name=names[0])

@@ -50,14 +50,28 @@ def pick_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def hub_revision(base: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """Folder or hub id, and the revision of a hub id that is pinned.
+
+    Example:
+        >>> hub_revision("owner/name@0a1b2c3")
+        ('owner/name', '0a1b2c3')
+    """
+    if os.path.isdir(base):
+        return str(base), None
+    name, _, revision = str(base).partition("@")
+    return name, revision or None
+
+
 def load_tokenizer(folder: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
-    """Tokenizer of a local folder or hub id.
+    """Tokenizer of a local folder or hub id; see :func:`hub_revision`.
 
     Raises:
         InputError: if there is none.
     """
+    name, revision = hub_revision(folder)
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"base: found no tokenizer in {folder!s}, expected tokenizer.json beside the model "
@@ -75,7 +89,7 @@ def load_base(
     """A causal language model from a local folder or hub id, weights in safetensors only.
 
     Args:
-        folder: local folder, or hub id.
+        folder: local folder, or hub id; see :func:`hub_revision`.
         is_frozen: no parameter of it will train (adapters do, or nothing does).
         quantize: of a frozen base: ``none`` or ``4bit`` (CUDA and bitsandbytes needed).
         device: where to put it; ``None`` = :func:`pick_device`.
@@ -85,14 +99,17 @@ def load_base(
     """
     device = device or pick_device()
     set_matmul_precision()
-    options: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True}
+    name, revision = hub_revision(folder)
+    options: dict[str, Any] = {}
     if quantize == "4bit":
         options |= _four_bits(device)
     else:
         # Parameters that train need float32; a frozen base on a GPU is only multiplied with.
         options["dtype"] = fast_dtype(device) if is_frozen and device.type == "cuda" else _FULL
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            name, revision=revision, trust_remote_code=False, use_safetensors=True, **options
+        )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
             f"base: cannot load a causal language model from {folder!s}, expected a folder with "
@@ -222,10 +239,25 @@ def load_policy(
     return _plain_policy(folder, base, train, quantize)
 
 
+def require_adapter(folder: Path) -> None:
+    """Refuse an adapter without safetensors: PEFT would unpickle, or ask the hub.
+
+    Raises:
+        InputError: then.
+    """
+    if not (folder / "adapter_model.safetensors").is_file():
+        names = ", ".join(sorted(f.name for f in folder.glob("adapter*")))
+        raise InputError(
+            f"{folder}: found {names or 'no adapter'}, expected adapter_model.safetensors: other "
+            "formats can run code when they are read, so they never are"
+        )
+
+
 def _plain_policy(folder: Path, base: str | os.PathLike[str], train: bool, quantize: str) -> Any:
     if (folder / "adapter_config.json").exists():
         from peft import PeftModel
 
+        require_adapter(folder)
         model = load_base(base, is_frozen=True, quantize=quantize)
         with quiet_peft():
             return PeftModel.from_pretrained(model, str(folder), is_trainable=train)

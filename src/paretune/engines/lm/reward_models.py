@@ -9,15 +9,17 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForSequenceClassification
 
 from paretune.engines.lm.batches import batch_schedule
 from paretune.engines.lm.encode import Ragged
-from paretune.engines.lm.models import pick_device
+from paretune.engines.lm.models import hub_revision, pick_device
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import Batch, Progress, n_processes, run_training
+from paretune.errors import InputError
 
 
 @final
@@ -35,12 +37,29 @@ class PairTexts:
 
 
 def new_reward_model(base: str, pad_id: int, seed: int) -> Any:
-    """A base with a fresh one-number head; the base's own weights stay the start."""
+    """A base with a fresh one-number head; the base's own weights stay the start.
+
+    Args:
+        base: local folder or hub id, weights in safetensors only.
+        pad_id: fills short rows.
+        seed: of the head.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+    name, revision = hub_revision(base)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            base, num_labels=1, pad_token_id=pad_id, trust_remote_code=False, dtype=torch.float32
-        )
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                name, revision=revision, num_labels=1, pad_token_id=pad_id, dtype=torch.float32,
+                trust_remote_code=False, use_safetensors=True,
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InputError(
+                f"base: cannot put a reward head on {base}, expected a model folder with "
+                f"*.safetensors, or a hub id ({str(error).splitlines()[0]})"
+            ) from error
     return model.to(pick_device())
 
 
