@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from paretune.data.reader import ReadResult
 from paretune.errors import ConfigError
 from paretune.methods import build, method_names
 from paretune.pipeline.base import require_base, require_text
-from paretune.pipeline.comparisons import new_encoder
+from paretune.pipeline.comparisons import new_encoder, refuse_cuts
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.judging import foretell
@@ -28,6 +30,11 @@ from paretune.pipeline.rewards import check_scorers, function_scorers, reward_co
 from paretune.pipeline.sweep import check_job
 from paretune.pipeline.worlds import world_of
 from paretune.scoring.score import score_responses
+
+_BUDGET = 1 << 27
+"""Bytes of records that are looked at; of larger data, whole prompts up to that."""
+_TEXT = 1 << 22
+"""Characters that are encoded to see how much is cut: a second or two."""
 
 
 def check_run(config: RunConfig, folder: Path | None = None) -> tuple[DataSummary, list[str]]:
@@ -50,7 +57,7 @@ def check_run(config: RunConfig, folder: Path | None = None) -> tuple[DataSummar
         counts = RowCounts(len(records), len(records))
         result = ReadResult(records, counts, ((f"world {config.data.world}", counts),))
     else:
-        result = read_run(config)
+        result = read_run(config, budget=_BUDGET)
     preflight(config)
     if world is None:
         split_run(config, result)
@@ -58,6 +65,7 @@ def check_run(config: RunConfig, folder: Path | None = None) -> tuple[DataSummar
     data = PreferenceData.from_records(result.records, config.objectives)
     notes = _base_notes(config)
     _check_prompts(config, data)
+    notes += [*_sample_note(result), *_cut_notes(config, data)]
     notes += _needs(config, data)
     _check_jobs(config, data)
     if judge := config.data.judge:
@@ -191,6 +199,40 @@ def _check_prompts(config: RunConfig, data: PreferenceData) -> None:
     messages = [prompt for prompt in data.prompts if not isinstance(prompt, str)]
     if messages and _is_local(config):
         new_encoder(config, str(config.base.path)).prompt_text(messages[0])
+
+
+def _sample_note(result: ReadResult) -> list[str]:
+    """Whether everything was looked at."""
+    if result.share == 1:
+        return []
+    return [
+        f"every row was checked; what is said about prompts and responses comes from 1 of "
+        f"{1 / result.share:.0f} prompts, drawn by their hash, to bound the memory"
+    ]
+
+
+def _cut_notes(config: RunConfig, data: PreferenceData) -> list[str]:
+    """How many of the first prompts and responses are longer than the token limits.
+
+    Raises:
+        DataError: if some are and ``data.rules.too_long`` is ``error``.
+    """
+    if world_of(config) is not None or not _is_local(config):
+        return []
+    encoder = new_encoder(config, str(config.base.path))
+    n_texts = bisect_right(list(accumulate(map(len, data.texts))), _TEXT) or 1
+    n_prompts = int(data.prompt_of[n_texts - 1]) + 1
+    found = encoder.encode(data.prompts[:n_prompts], data.texts[:n_texts], data.prompt_of[:n_texts])
+    refuse_cuts(config, found)
+    return [
+        f"{n} of {'all' if whole else 'the first'} {total} {what}, to fit train.{limit}"
+        for n, total, whole, what, limit in (
+            (found.cut_prompts, n_prompts, n_prompts == data.n_prompts,
+             "prompts lose their beginning", "max_prompt_tokens"),
+            (found.cut_responses, n_texts, n_texts == len(data.texts),
+             "responses lose their end", "max_response_tokens"),
+        ) if n
+    ]  # fmt: skip
 
 
 def _check_jobs(config: RunConfig, data: PreferenceData) -> None:

@@ -78,6 +78,7 @@ def comparisons_stage(
             )
         encoder = new_encoder(config, base)
         encoded = encoder.encode(data.prompts, data.texts, data.prompt_of)
+        refuse_cuts(config, encoded)
         compared = np.unique(np.concatenate([data.first, data.second]))
         model = load_base(base, is_frozen=bool(config.train.lora), quantize=config.quantize)
         logps = reference_logps(model, encoded, compared, encoder.pad_id)
@@ -99,6 +100,21 @@ def comparisons_stage(
             cut_responses=encoded.cut_responses,
         )
     return stage
+
+
+def refuse_cuts(config: RunConfig, encoded: Encoded) -> None:
+    """What ``data.rules.too_long: error`` says of texts that do not fit the token limits.
+
+    Raises:
+        DataError: if there are any.
+    """
+    if config.data.rules.too_long == "error" and (encoded.cut_prompts or encoded.cut_responses):
+        raise DataError(
+            f"data: found {encoded.cut_prompts} prompts over {config.train.max_prompt_tokens} and "
+            f"{encoded.cut_responses} responses over {config.train.max_response_tokens} tokens, "
+            "expected none (data.rules.too_long: error); give larger train.max_prompt_tokens and "
+            "train.max_response_tokens, or too_long: skip to let them be cut"
+        )
 
 
 def read_materials(config: RunConfig, run: RunFolder, base: str) -> Materials:
