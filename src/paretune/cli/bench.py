@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli.console import Console, prepare, relative
+from paretune.cli.console import Console, prepare, relative, tell, tell_json
 from paretune.cli.options import RUNS, JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -38,21 +37,21 @@ def world(
     world = Advice() if scenario == "advice" else Handy(scenario)  # type: ignore[arg-type]
     front = world.known_front(tuple(lattice(len(world.objectives), grid)))
     if json:
-        print(json_.dumps(asdict(front)))
+        tell_json(asdict(front))
         return
     name = "advice" if scenario == "advice" else f"scenario {scenario}"
-    print(f"{name}: {', '.join(world.objectives)}; every reward in [0, 1]\n")
-    print(f"attainable hypervolume            {front.hypervolume:.4f}")
+    tell(f"{name}: {', '.join(world.objectives)}; every reward in [0, 1]\n")
+    tell(f"attainable hypervolume            {front.hypervolume:.4f}")
     for n, value in sorted(front.ceilings.items()):
-        print(f"  with {n:>2} policies at most         {value:.4f}")
+        tell(f"  with {n:>2} policies at most         {value:.4f}")
     if front.utility_min is not None:
-        print(f"best per-reply E[min]             {front.utility_min:.4f}")
+        tell(f"best per-reply E[min]             {front.utility_min:.4f}")
     if front.utility_chebyshev is not None:
-        print(f"best per-reply Chebyshev, mean    {front.utility_chebyshev:.4f}")
-    print(f"\nnon-dominated single replies ({len(front.replies)}):")
+        tell(f"best per-reply Chebyshev, mean    {front.utility_chebyshev:.4f}")
+    tell(f"\nnon-dominated single replies ({len(front.replies)}):")
     for row in front.replies:
-        print("  " + "  ".join(f"{value:.3f}" for value in row))
-    print("\nnext: paretune quickstart   (trains methods against this front)")
+        tell("  " + "  ".join(f"{value:.3f}" for value in row))
+    tell("\nnext: paretune quickstart   (trains methods against this front)")
 
 
 @app.command()
@@ -95,7 +94,7 @@ def tables(
             console.say("drawing")
             write_truth_page(drawn, out, command=_command(problem, method, seed))
     if json:
-        print(json_.dumps([truth.to_json() for truth in found], allow_nan=False))
+        tell_json([truth.to_json() for truth in found])
     else:
         _show(found, out / "tables.html" if drawn else None)
     held, claimed = tally(found)
@@ -108,11 +107,11 @@ def _show(found: Sequence[ProblemTruth], page: Path | None) -> None:
     from paretune.reporting.truth_table import truth_table
 
     for truth in found:
-        print(f"\n{truth.name}: {truth.about}\n")
-        print(truth_table(truth).markdown())
+        tell(f"\n{truth.name}: {truth.about}\n")
+        tell(truth_table(truth).markdown())
     where = "no page: nothing was measured" if page is None else relative(page)
-    print(f"\nresult: {summary(found)} {where}")
-    print("next:   open the page in a browser, or paretune quickstart to train language models")
+    tell(f"\nresult: {summary(found)} {where}")
+    tell("next:   open the page in a browser, or paretune quickstart to train language models")
 
 
 def _command(problem: Sequence[str] | None, method: Sequence[str] | None, seed: int) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_
-
-from paretune.cli.console import prepare
+from paretune.cli.console import prepare, tell, tell_json
 from paretune.cli.options import RUNS, ConfigArg, JsonOption, SetOption
 from paretune.cli.run import load
 
@@ -17,10 +15,10 @@ def check(config: ConfigArg, set_: SetOption = None, json: JsonOption = False) -
 
     summary, notes = check_run(parsed, folder)
     if json:
-        print(json_.dumps({"data": summary.to_json(), "notes": notes}, ensure_ascii=False))
+        tell_json({"data": summary.to_json(), "notes": notes})
         return
-    print(summary.to_markdown())
+    tell(summary.to_markdown())
     for note in notes:
-        print(f"- {note}")
-    print(f"\nresult: {config} can run; nothing was trained or written")
-    print(f"next:   paretune run {config}" + "".join(f" --set {s}" for s in set_ or []))
+        tell(f"- {note}")
+    tell(f"\nresult: {config} can run; nothing was trained or written")
+    tell(f"next:   paretune run {config}" + "".join(f" --set {s}" for s in set_ or []))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli.console import Console, prepare, relative, say_failures
+from paretune.cli.console import Console, prepare, relative, say_failures, tell, tell_json
 from paretune.cli.options import (
     RUNS,
     DryRunOption,
@@ -49,7 +48,7 @@ def compare(
     if dry_run:
         from paretune.pipeline.compare import plan_text
 
-        print("\n\n".join(plan_text(config, runs / config.name) for config in configs))
+        tell("\n\n".join(plan_text(config, runs / config.name) for config in configs))
         return
     # Imported last: a mistake in a file is told without waiting for transformers.
     from paretune.pipeline.compare import check_comparison
@@ -107,17 +106,17 @@ def _show(done: list[Compared], as_json: bool) -> None:
 
     if as_json:
         rows = [comparison_to_json(compared.result) for compared in done]
-        print(json_.dumps(rows, ensure_ascii=False))
+        tell_json(rows)
     for compared in done:
         if not as_json:
             name = compared.result.name
-            print(f"\n{name}: quality\n\n{quality_table(compared.result).markdown()}")
-            print(f"{name}: cost\n\n{cost_table(compared.result).markdown()}")
-            print("\n".join(findings(compared.result)))
+            tell(f"\n{name}: quality\n\n{quality_table(compared.result).markdown()}")
+            tell(f"{name}: cost\n\n{cost_table(compared.result).markdown()}")
+            tell("\n".join(findings(compared.result)))
         say_failures(compared.failed)
     if not as_json:
-        print()
+        tell()
         for compared in done:
-            print(f"result: {relative(compared.page)}")
+            tell(f"result: {relative(compared.page)}")
         first = done[0]
-        print(f"next:   paretune report {relative(first.folder / first.result.runs[0])} --open")
+        tell(f"next:   paretune report {relative(first.folder / first.result.runs[0])} --open")

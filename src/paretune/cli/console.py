@@ -9,7 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TextIO, final
+
+from paretune.reporting.plain import one_line, printable
+from paretune.safety.secrets import without_secrets
 
 if TYPE_CHECKING:
     from paretune.core.results import RunResult
@@ -17,6 +20,24 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 10.0
 """Time between progress lines where the output is not a terminal."""
+
+
+def tell(text: str = "", file: TextIO | None = None) -> None:
+    """Print a line that may hold what others wrote: names, prompts, replies, errors.
+
+    Control characters and known secrets are left out: a terminal would obey the first, and a log
+    would keep the second.
+
+    Args:
+        text: to print.
+        file: where to; ``None`` = stdout.
+    """
+    print(printable(without_secrets(text)), file=file)
+
+
+def tell_json(value: Any) -> None:
+    """Print JSON on stdout, in ASCII: its escapes are harmless to a terminal."""
+    print(without_secrets(json.dumps(value, allow_nan=False)))
 
 
 @final
@@ -41,7 +62,7 @@ class Console:
         """One line about what happens."""
         if not self._quiet and text:
             self._close_bar()
-            print(f"[{_clock(time.monotonic() - self._started)}] {text}", file=sys.stderr)
+            tell(f"[{_clock(time.monotonic() - self._started)}] {text}", sys.stderr)
 
     def step(self, what: str, done: int, total: int) -> None:
         """Progress inside a stage of one process."""
@@ -63,7 +84,7 @@ class Console:
             self._last_line = now
             eta = "" if left != left else f", about {_clock(left)} left"
             clock = _clock(now - self._started)
-            print(f"[{clock}] {share:4.0%} {running}{eta}", file=sys.stderr)
+            tell(f"[{clock}] {share:4.0%} {running}{eta}", sys.stderr)
 
     def voice(self) -> Voice:
         """What a run talks to."""
@@ -90,14 +111,14 @@ class Console:
         if self._bar is None:
             self._bar = Progress(
                 TextColumn("{task.percentage:>3.0f}%"), BarColumn(bar_width=30),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=RichConsole(stderr=True), transient=True,
             )  # fmt: skip
             self._bar.start()
             self._bar_task = self._bar.add_task("", total=1.0)
         eta = "" if left != left else f"{_clock(left)} left  "
         self._bar.update(
-            self._bar_task, completed=share, description=f"{eta}{done}/{total}  {running}"
+            self._bar_task, completed=share, description=one_line(f"{eta}{done}/{total}  {running}")
         )
 
     def _close_bar(self) -> None:
@@ -124,16 +145,16 @@ def show_result(finished: Finished, as_json: bool) -> None:
     if finished.result is None:
         return
     if as_json:
-        print(json.dumps(to_json(finished.result), ensure_ascii=False))
+        tell_json(to_json(finished.result))
         return
-    print(f"\n{finished.run.name}: quality\n")
-    print(method_table(finished.result).markdown())
+    tell(f"\n{finished.run.name}: quality\n")
+    tell(method_table(finished.result).markdown())
     if floors := floor_table(finished.result):
-        print(f"\n{finished.run.name}: floors\n")
-        print(floors.markdown())
+        tell(f"\n{finished.run.name}: floors\n")
+        tell(floors.markdown())
     show_users(finished.result)
-    print(f"\n{finished.run.name}: cost\n")
-    print(cost_table(finished.result).markdown())
+    tell(f"\n{finished.run.name}: cost\n")
+    tell(cost_table(finished.result).markdown())
 
 
 def show_users(result: RunResult) -> None:
@@ -141,16 +162,16 @@ def show_users(result: RunResult) -> None:
     from paretune.reporting.personalization import personalization_sentence, user_tables
 
     for found in result.personalization:
-        print(f"\n{personalization_sentence(found)}")
+        tell(f"\n{personalization_sentence(found)}")
     for title, table in user_tables(result.personalization):
-        print(f"\n{result.name}: users: {title.lower()}\n")
-        print(table.markdown())
+        tell(f"\n{result.name}: users: {title.lower()}\n")
+        tell(table.markdown())
 
 
 def say_failures(failed: dict[str, str]) -> None:
     """What went wrong while the rest went on."""
     for task, problem in failed.items():
-        print(f"paretune: failed: {task}: {problem}", file=sys.stderr)
+        tell(f"paretune: failed: {task}: {problem}", sys.stderr)
 
 
 def relative(path: Path) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json as json_
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from paretune.cli.console import tell, tell_json
 from paretune.cli.options import JsonOption
 
 _PACKAGES = (
@@ -32,11 +32,11 @@ def env(json: JsonOption = False) -> None:
         "telemetry": "paretune sends none; HF_HUB_DISABLE_TELEMETRY is set while it runs",
     }
     if json:
-        print(json_.dumps(facts))
+        tell_json(facts)
         return
     for name, value in facts.items():
-        print(f"{name:<16} {value}")
-    print("\nnext: paste this into your bug report")
+        tell(f"{name:<16} {value}")
+    tell("\nnext: paste this into your bug report")
 
 
 def _version(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from paretune.cli.console import tell
 from paretune.errors import ConfigError
 
 
@@ -25,5 +26,5 @@ def init(
     text = run_yaml(method)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    print(f"result: {path}")
-    print(f"next:   paretune check {path}   then   paretune run {path}")
+    tell(f"result: {path}")
+    tell(f"next:   paretune check {path}   then   paretune run {path}")

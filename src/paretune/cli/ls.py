@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from paretune.cli.console import tell, tell_json
 from paretune.cli.options import JsonOption
 
 
@@ -26,13 +26,13 @@ def ls(
     """List methods (with paper and cost), data formats, or worlds with a known front."""
     rows = {What.methods: _methods, What.formats: _formats, What.worlds: _worlds}[what]()
     if json:
-        print(json_.dumps(rows, ensure_ascii=False))
+        tell_json(rows)
         return
     names = list(rows[0])
     widths = [max(len(str(row[n])) for row in [dict(zip(names, names)), *rows]) for n in names]  # noqa: B905
     for row in [dict(zip(names, names)), *rows]:  # noqa: B905
-        print("  ".join(str(row[n]).ljust(w) for n, w in zip(names, widths, strict=True)).rstrip())
-    print(f"\nnext: paretune init --method {rows[0].get('method', 'dpo')}")
+        tell("  ".join(str(row[n]).ljust(w) for n, w in zip(names, widths, strict=True)).rstrip())
+    tell(f"\nnext: paretune init --method {rows[0].get('method', 'dpo')}")
 
 
 def _methods() -> list[dict[str, str]]:

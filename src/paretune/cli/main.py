@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+import traceback
+from types import TracebackType
 
 import typer
 
 from paretune.cli import bench, check, compare, env, init, ls, quickstart, report, run
+from paretune.cli.console import tell
 from paretune.errors import ParetuneError
 
 app = typer.Typer(
@@ -41,10 +45,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def main() -> None:
     """Run the command; exit codes: 0 done, 1 failed, 2 bad input, 75 interrupted, resumable."""
+    # Policies, replies and data are the user's own: nobody else reads what is written from here on.
+    os.umask(0o077)
+    sys.excepthook = _tell_crash
     try:
         app()
     except ParetuneError as error:
-        print(f"paretune: {error}", file=sys.stderr)
+        tell(f"paretune: {error}", sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader (head, less) has seen enough.
@@ -54,11 +61,16 @@ def main() -> None:
         if error.errno not in (*_NO_PLACE, *_FULL):
             raise
         expected = "free space" if error.errno in _FULL else "a place to write (--runs, --out)"
-        print(
-            f"paretune: {error.filename or 'disk'}: found {error.strerror}, expected {expected}",
-            file=sys.stderr,
-        )
+        place = error.filename or "disk"
+        tell(f"paretune: {place}: found {error.strerror}, expected {expected}", sys.stderr)
         sys.exit(1 if error.errno in _FULL else 2)
+
+
+def _tell_crash(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """A mistake of ours, told like everything else: its message may quote data."""
+    tell("".join(traceback.format_exception(kind, error, trace)).rstrip(), sys.stderr)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.console import Console, prepare, relative, say_failures, show_result
+from paretune.cli.console import (
+    Console,
+    prepare,
+    relative,
+    say_failures,
+    show_result,
+    tell,
+    tell_json,
+)
 from paretune.cli.options import RUNS, JsonOption, QuietOption, RunsOption
 
 SCENARIOS = {"A": ["helpful", "concise"], "B": ["helpful", "harmless"]}
@@ -27,8 +35,6 @@ def quickstart(
     on two cores.
     """
     prepare()
-    import json as json_
-
     from paretune.core.results import to_json
     from paretune.pipeline.config import parse_config
     from paretune.pipeline.run import execute, load_result
@@ -46,14 +52,14 @@ def quickstart(
     picture = write_figure(results, folder / "front.png")
     page = write_report(results, folder / "report.html", command="paretune quickstart")
     if json:
-        print(json_.dumps([to_json(result) for result in results], ensure_ascii=False))
+        tell_json([to_json(result) for result in results])
     for one in finished:
         if not json:
             show_result(one, as_json=False)
         say_failures(one.failed)
     if not json:
-        print(f"\nresult: {relative(page)}  (the fronts as a picture: {relative(picture)})")
-        print("next:   paretune init my-run   (a commented run.yaml for your own data and model)")
+        tell(f"\nresult: {relative(page)}  (the fronts as a picture: {relative(picture)})")
+        tell("next:   paretune init my-run   (a commented run.yaml for your own data and model)")
     if any(one.failed for one in finished):
         raise typer.Exit(1)
 

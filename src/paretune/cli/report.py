@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.console import prepare, relative, show_users
+from paretune.cli.console import prepare, relative, show_users, tell, tell_json
 from paretune.cli.options import JsonOption
 
 
@@ -21,13 +21,12 @@ def report(
 ) -> None:
     """Write report.html and front.png of one run, or of several side by side."""
     prepare()
-    import json as json_
-
-    from paretune.pipeline.folder import open_run, read_json
+    from paretune.pipeline.folder import open_run
     from paretune.pipeline.run import load_result
     from paretune.reporting.figure import write_figure
     from paretune.reporting.report import write_report
     from paretune.reporting.table import method_table
+    from paretune.safety.files import read_json
 
     opened = [open_run(path) for path in runs]
     results = [load_result(run) for run in opened]
@@ -36,13 +35,13 @@ def report(
     write_figure(results, folder / "front.png")
     page = write_report(results, folder / "report.html", command=command)
     if json:
-        print(json_.dumps({"report": str(page), "figure": str(folder / "front.png")}))
+        tell_json({"report": str(page), "figure": str(folder / "front.png")})
     else:
         for result in results:
-            print(f"\n{result.name}\n\n{method_table(result).markdown()}")
+            tell(f"\n{result.name}\n\n{method_table(result).markdown()}")
             show_users(result)
-        print(f"\nresult: {relative(page)} and {relative(folder / 'front.png')}")
-        print("next:   open the page in a browser, or paretune init to start with your own data")
+        tell(f"\nresult: {relative(page)} and {relative(folder / 'front.png')}")
+        tell("next:   open the page in a browser, or paretune init to start with your own data")
     if open_:
         import webbrowser
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json as json_
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from paretune.cli.console import Console, prepare, relative, say_failures, show_result
+from paretune.cli.console import (
+    Console,
+    prepare,
+    relative,
+    say_failures,
+    show_result,
+    tell,
+    tell_json,
+)
 from paretune.cli.options import (
     RUNS,
     AtLeastOption,
@@ -121,11 +128,11 @@ def _go(
         # What comes next is asked of the wish's own folder: the file knows nothing of it.
         path = folder = folder.parent / config.name
     if not quiet and any(method.search for method in config.methods):
-        print("paretune: search is not read here: paretune compare chooses by it", file=sys.stderr)
+        tell("paretune: search is not read here: paretune compare chooses by it", sys.stderr)
     if dry_run:
         from paretune.pipeline.forecast import forecast
 
-        print(forecast(config, folder))
+        tell(forecast(config, folder))
         return
     # Imported last: a mistake in the file is told without waiting for transformers.
     from paretune.pipeline.run import execute
@@ -135,9 +142,9 @@ def _go(
     show_result(finished, json)
     say_failures(finished.failed)
     if json and finished.result is None:
-        print(json_.dumps({"run": str(folder), "until": until, "failed": finished.failed}))
+        tell_json({"run": str(folder), "until": until, "failed": finished.failed})
     if not json:
-        print(f"\n{_where(finished.report or folder, until, path, folder)}")
+        tell(f"\n{_where(finished.report or folder, until, path, folder)}")
     if finished.failed:
         raise typer.Exit(1)
 
