@@ -12,6 +12,11 @@ from paretune.data.sources import DataSource
 
 _LINES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz")
 _TABLES = (".parquet", ".pq")
+_REFUSED = (
+    ".pkl", ".pickle", ".dill", ".joblib", ".pt", ".pth", ".ckpt", ".bin", ".npy", ".npz",
+    ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar",
+)  # fmt: skip
+"""Pickles run code when they are read, and archives write files where they like."""
 _SPLIT_NAMES = ("train", "validation", "valid", "val", "dev", "test", "eval")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -40,6 +45,9 @@ def _read_file(path: Path, name: str) -> Iterator[Row]:
         # Opening a pipe would wait for ever, and a device may never end.
         yield _fatal(name, "no file", "found a pipe, a device or a socket, expected a file")
         return
+    if path.name.lower().endswith(_REFUSED):
+        yield _fatal(name, "not a data file", f"found {_refused(path)}")
+        return
     before = _stamp(path)
     if path.name.lower().endswith(_TABLES):
         from paretune.data.tables import read_parquet
@@ -50,6 +58,13 @@ def _read_file(path: Path, name: str) -> Iterator[Row]:
     if _stamp(path) != before:
         detail = "found other content at its end than at its start, expected a file at rest"
         yield _fatal(name, "changed while it was read", detail)
+
+
+def _refused(path: Path) -> str:
+    return (
+        f"{path.name}, a pickle or an archive, expected .jsonl, .jsonl.gz or .parquet: reading "
+        "the first can run code, unpacking the second can write anywhere"
+    )
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
@@ -66,6 +81,10 @@ def _read_folder(folder: Path, split: str) -> Iterator[Row]:
         yield from read_saved(folder, split)
         return
     files = data_files(folder)
+    refused = next((f for f in folder.rglob("*") if f.name.lower().endswith(_REFUSED)), None)
+    if not files and refused:
+        yield _fatal(str(folder), "not a data folder", f"found {_refused(refused)}")
+        return
     if not files:
         yield from read_hub(str(folder), split)
         return

@@ -8,7 +8,7 @@ import yaml
 
 from paretune.core.results import RunResult
 from paretune.pipeline.config import RunConfig
-from paretune.reporting.plain import one_line
+from paretune.reporting.plain import markdown, markdown_code
 from paretune.reporting.table import cost_table, method_table
 
 
@@ -21,16 +21,16 @@ def model_card(config: RunConfig, result: RunResult, command: str) -> str:
         "tags": ["paretune", "alignment", "multi-objective", *names],
         **({"base_model": base} if base else {}),
     }
-    axes = ", ".join(f"{n} [{lo:g}, {hi:g}]" for n, lo, hi in _axes(result))
-    notes = "\n".join(f"- {one_line(note)}" for note in result.notes)
+    axes = ", ".join(f"{markdown(n)} [{lo:g}, {hi:g}]" for n, lo, hi in _axes(result))
+    notes = "\n".join(f"- {markdown(note)}" for note in result.notes)
     return f"""---
 {yaml.safe_dump(front, sort_keys=False).strip()}
 ---
 
-# {one_line(config.name)}
+# {markdown(config.name)}
 
 Policies along the Pareto front of {axes}, by {", ".join(names)}. The numbers in brackets are the
-raw rewards that count as 0 and 1 below ({one_line(result.box_from)}).
+raw rewards that count as 0 and 1 below ({markdown(result.box_from)}).
 
 ![Measured fronts](7-report/front.png)
 
@@ -51,7 +51,7 @@ raw rewards that count as 0 and 1 below ({one_line(result.box_from)}).
 
 ## Made by
 
-`{one_line(command)}` with paretune {version("paretune")}; the configuration is `run.yaml`, every
+{markdown_code(command)} with paretune {version("paretune")}; the configuration is `run.yaml`, every
 resolved value and version `run.json`.
 """
 

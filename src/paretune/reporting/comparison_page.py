@@ -26,7 +26,7 @@ from paretune.reporting.comparison_tables import (
     search_table,
 )
 from paretune.reporting.comparison_words import findings, what_was_compared
-from paretune.reporting.plain import one_line
+from paretune.reporting.plain import markdown, one_line
 from paretune.reporting.report import resource, style_sheet
 from paretune.reporting.table import Table
 
@@ -63,7 +63,7 @@ def write_comparison(
     pictures = {name: f"{name}.png" for name in drawn}
     for name, figure in drawn.items():
         write_atomic(place / pictures[name], as_png(figure))
-    text = f"# {one_line(result.name)}\n\n{comparison_markdown(result, pictures)}"
+    text = f"# {markdown(result.name)}\n\n{comparison_markdown(result, pictures)}"
     write_atomic(place / "comparison.md", text.encode("utf-8"))
     page = render_comparison(result, runs, drawn)
     return write_atomic(place / "comparison.html", page.encode("utf-8"))
@@ -79,14 +79,14 @@ def comparison_markdown(
         pictures: name of a figure to its path beside the page.
         heading: signs of the largest heading.
     """
-    parts = [what_was_compared(result)]
-    parts.append("\n".join(f"- {_plain(text)}" for text in findings(result)))
+    parts = [markdown(what_was_compared(result))]
+    parts.append("\n".join(f"- {markdown(text)}" for text in findings(result)))
     parts += [f"![{CAPTIONS[name]}]({pictures[name]})" for name in CAPTIONS if name in pictures]
     for title, about, table in _tables(result):
         told = f"{about}\n\n" if about else ""
         parts.append(f"{heading} {title}\n\n{told}{table.markdown().rstrip()}")
-    said = [*(f"- {_plain(note)}" for note in result.notes)]
-    said += [f"- {name}: {_plain(value)}" for name, value in result.facts.items()]
+    said = [*(f"- {markdown(note)}" for note in result.notes)]
+    said += [f"- {markdown(name)}: {markdown(value)}" for name, value in result.facts.items()]
     said.append(f"- seeds {', '.join(map(str, result.seeds))}; {_spent(result)}")
     parts.append(f"{heading} How it was measured\n\n" + "\n".join(said))
     return "\n\n".join(parts) + "\n"
@@ -161,8 +161,3 @@ def _bold(cell: str) -> Markup:
     if cell.startswith("**") and cell.endswith("**") and len(cell) > 4:
         return Markup(f'<b class="best">{escape(cell[2:-2])}</b>')
     return escape(cell)
-
-
-def _plain(text: str) -> str:
-    """Text in which no sign of Markdown means anything."""
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", one_line(text))

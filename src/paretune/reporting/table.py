@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 from paretune.core.results import MethodResult, RunResult
 from paretune.reporting import shares
-from paretune.reporting.plain import one_line
+from paretune.reporting.plain import markdown, one_line
 from paretune.reporting.wording import NOTHING, count, estimate, number, percent, seconds
 
 NAME_WIDTH = 24
+
+_NUMBER = re.compile(r"(?:(?!\]\()[^\\`<>|])*")
+"""No tag, bar, code or link comes of it: numbers, intervals in brackets, the best in bold."""
 
 
 @final
@@ -31,12 +35,15 @@ class Table:
 
     def markdown(self) -> str:
         """A Markdown table, aligned so that it reads well as plain text too."""
-        cells = [self.columns, *((_escaped(name), *numbers) for name, *numbers in self.rows)]
+        cells = [
+            tuple(markdown(column) for column in self.columns),
+            *((markdown(name), *map(_cell, others)) for name, *others in self.rows),
+        ]
         # A rule of one sign would be no rule.
         widths = [max(2, *map(len, column)) for column in zip(*cells, strict=True)]
         rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
         lines = [_line(row, widths) for row in (cells[0], rule, *cells[1:])]
-        return "\n".join([*lines, *("\n" + _escaped(note) for note in self.notes)]) + "\n"
+        return "\n".join([*lines, *("\n" + markdown(note) for note in self.notes)]) + "\n"
 
 
 def method_table(result: RunResult) -> Table:
@@ -168,8 +175,6 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return f"| {' | '.join(padded)} |"
 
 
-def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is: no table bar, tag, emphasis or link comes from a name."""
-    for sign in "\\`*[]|<>":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+def _cell(text: str) -> str:
+    """A cell of numbers as it is; what others named is escaped."""
+    return text if _NUMBER.fullmatch(text) else markdown(text)
