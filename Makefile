@@ -27,10 +27,11 @@ test: $(VENV)/.installed-dev ## every test that needs no GPU and no patience
 test-slow: $(VENV)/.installed-dev ## the acceptance tests that train for minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
-check: $(VENV)/.installed-dev ## style, types and layers
+check: $(VENV)/.installed-dev ## style, types, security and layers
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+	$(BIN)/bandit -q -c pyproject.toml -r src
 	$(BIN)/python -m pytest tests/test_layers.py tests/test_imports.py
 
 bench: $(VENV)/.installed-dev ## the speed tables of docs/benchmarks.md, and a small comparison of all methods

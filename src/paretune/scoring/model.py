@@ -122,7 +122,7 @@ class ModelScorer(Scorer):
         from transformers import AutoConfig
 
         try:
-            return AutoConfig.from_pretrained(
+            return AutoConfig.from_pretrained(  # nosec B615  # a local folder
                 self._folder, local_files_only=True, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
@@ -136,7 +136,7 @@ class ModelScorer(Scorer):
         from transformers import AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer = AutoTokenizer.from_pretrained(  # nosec B615  # a local folder
                 self._folder, local_files_only=True, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
@@ -183,8 +183,8 @@ class ModelScorer(Scorer):
 
         # A missing head is our error below, with its four parts; their table would come first.
         with _quiet("transformers"):
-            network, report = AutoModelForSequenceClassification.from_pretrained(
-                self._folder,
+            network, report = AutoModelForSequenceClassification.from_pretrained(  # nosec B615
+                self._folder,  # local: its revision was chosen when it was fetched
                 dtype=self._torch_dtype,
                 use_safetensors=True,
                 local_files_only=True,
