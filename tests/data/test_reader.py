@@ -213,7 +213,9 @@ def test_a_limit_stops_reading_and_says_so(write, pair, objectives):
 def test_unknown_fields_are_counted_once_and_metadata_is_silent(write, pair, objectives):
     path = write("a.jsonl", pair(id=1, meta={}, mood="x"), pair(prompt="q", flags=[], mood="y"))
     result = read_records(DataSource(path), objectives)
-    assert result.warnings == (f'{path}:1: unknown field "mood" in 2 rows, ignored; first here',)
+    assert result.warnings == (
+        f'{path}: unknown field "mood" in 2 rows, ignored: {path}:1, {path}:2',
+    )
 
 
 def test_the_shape_is_that_of_the_first_readable_row(write, pair, objectives):

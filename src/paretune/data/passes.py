@@ -20,8 +20,8 @@ BAD_ROW = "bad row: "
 REPEATED = "repeats an earlier row"
 MAX_PROBLEMS = 10_000
 """Kept of each source, all are counted: a large file of bad rows must not fill the memory."""
-_MAX_NAMES, _MAX_NAME = 1000, 200
-"""Names remembered for messages, and their characters, for the same reason."""
+_MAX_NAMES, _MAX_NAME, _MAX_PLACES = 1000, 200, 5
+"""Names remembered for messages, their characters, and places of each, for the same reason."""
 
 LeaveOut = Callable[[Row, Sequence[str]], None]
 """Hears of every row that is not used, and why."""
@@ -29,20 +29,27 @@ LeaveOut = Callable[[Row, Sequence[str]], None]
 
 @final
 class Sightings:
-    """How many rows show each of some things, and where the first of them is."""
+    """How many rows show each of some things, and where the first of them are."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[int, str]] = {}
+        self._rows: Counter[str] = Counter()
+        self._places: dict[str, list[str]] = {}
 
     def add(self, what: str, where: str) -> None:
         """One more row."""
-        n, first = self._seen.get(what, (0, where))
-        if n or len(self._seen) < _MAX_NAMES:
-            self._seen[what] = n + 1, first
+        if what not in self._places and len(self._places) >= _MAX_NAMES:
+            return
+        self._rows[what] += 1
+        places = self._places.setdefault(what, [])
+        if len(places) < _MAX_PLACES:
+            places.append(where)
 
-    def found(self) -> Iterable[tuple[str, tuple[int, str]]]:
-        """What was seen, with its rows and the place of the first."""
-        return self._seen.items()
+    def found(self) -> list[tuple[str, int, str]]:
+        """What was seen, in order, with its number of rows and the first places in words."""
+        return [
+            (what, n, ", ".join(self._places[what]) + ", ..." * (n > _MAX_PLACES))
+            for what, n in sorted(self._rows.items())
+        ]
 
 
 @final
@@ -102,16 +109,16 @@ class SourcePass:
 
     def warnings(self) -> Iterator[str]:
         path = self.source.path
-        unknown = sorted(self._unknown.found())
-        for key, (n, where) in unknown[:20]:
-            yield f"{where}: unknown field {shown(key)} in {n} rows, ignored; first here"
+        unknown = self._unknown.found()
+        for key, n, places in unknown[:20]:
+            yield f"{path}: unknown field {shown(key)} in {n} rows, ignored: {places}"
         if len(unknown) > 20:
             yield f"{path}: {len(unknown) - 20} more unknown fields, ignored"
-        for note, (n, where) in sorted(self._notes.found()):
-            yield f"{where}: {note} in {n} rows, kept; first here"
-        for _, (n, where) in self._repeated.found():
+        for note, n, places in self._notes.found():
+            yield f"{path}: {note} in {n} rows, kept: {places}"
+        for _, n, places in self._repeated.found():
             became = "skipped" if self.rules.repeated == "skip" else "used"
-            yield f"{where}: {n} rows repeat an earlier row, {became}; first here"
+            yield f"{path}: {n} rows repeat an earlier row, {became}: {places}"
         if self._n_truncated:
             limit = self.rules.response_chars
             yield f"{path}: {self._n_truncated} responses shortened to {limit} characters"
