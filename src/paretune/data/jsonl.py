@@ -47,7 +47,9 @@ def read_jsonl(path: Path, name: str, max_line_bytes: int = MAX_LINE_BYTES) -> I
                     _skip_to_newline(stream, raw)
                     long = f"found over {max_line_bytes} bytes, expected a shorter line"
                     yield Row(name, line, faults=(Fault("row", "line too long", long),), raw=raw)
-                elif raw.strip():
+                    continue
+                raw = raw.removeprefix(_BOM) if line == 1 else raw
+                if raw.strip():
                     yield _row(name, line, raw)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         fault = Fault(
@@ -176,7 +178,7 @@ def _skip_to_newline(stream: IO[bytes], raw: bytes) -> None:
 
 
 def _row(name: str, line: int, raw: bytes) -> Row:
-    parsed = parse_line(raw.removeprefix(_BOM) if line == 1 else raw)
+    parsed = parse_line(raw.rstrip(b"\r\n"))
     if isinstance(parsed, Fault):
         return Row(name, line, faults=(parsed,), raw=raw)
     return Row(name, line, parsed, raw=raw)
