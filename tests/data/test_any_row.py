@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from paretune.core.objective import Objectives
 from paretune.core.record import PreferenceData
 from paretune.data.files import read_rows
 from paretune.data.jsonl import write_records
-from paretune.data.reader import read_records
+from paretune.data.reader import read_all, read_records
 from paretune.data.sources import DataSource, RowRules
 from paretune.errors import DataError
 
@@ -130,6 +132,92 @@ def test_memory_is_that_of_the_records(tmp_path: Path):
     assert kept[0].counts.skipped == {"identical responses": 3600}
     # A tenth of the bytes is kept; the rest is never held.
     assert peak < 0.3 * size
+
+
+def _distinct(path: Path, n_rows: int) -> int:
+    """Pairs of 4 kB, every one of them used."""
+    with path.open("w") as file:
+        for i in range(n_rows):
+            text = f"{i} " + "word " * 400
+            row = {"prompt": f"{i}?", "response_a": text, "response_b": text + ".", "labels": {}}
+            file.write(json.dumps(row) + "\n")
+    return path.stat().st_size
+
+
+def test_a_budget_bounds_the_memory_whatever_the_size(tmp_path: Path):
+    peaks = []
+    for n_rows in (1500, 6000):
+        size = _distinct(tmp_path / "rows.jsonl", n_rows)
+        results = []
+
+        def read(results=results) -> None:
+            source = DataSource(tmp_path / "rows.jsonl")
+            results.append(read_all([source], OBJECTIVES, budget=1_000_000))
+
+        peaks.append(_peak(read))
+        assert results[0].counts.used == n_rows
+        assert 0 < len(results[0].records) < 300
+        assert results[0].share < 1
+    assert size > 20_000_000
+    # About 120 bytes of each row are remembered, to know its repetitions.
+    assert peaks[1] - peaks[0] < 200 * 4500
+    assert peaks[1] < 3_000_000
+
+
+def test_a_run_holds_each_text_once(tmp_path: Path):
+    size = _distinct(tmp_path / "rows.jsonl", 3000)
+    results = []
+    peak = _peak(
+        lambda: results.append(read_records(DataSource(tmp_path / "rows.jsonl"), OBJECTIVES))
+    )
+    assert len(results[0].records) == 3000
+    assert peak < 1.5 * size
+
+
+def test_names_of_any_length_do_not_fill_the_memory(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    with path.open("w") as file:
+        for i in range(200):
+            name = f"{i}" + "n" * 100_000
+            row = {"prompt": "p", "response_a": "x", "response_b": "y", name: 1}
+            file.write(json.dumps(row | {"labels": {name: 0}}) + "\n")
+    # A row is in memory some times over: raw, as text, as values.
+    assert _peak(lambda: read_records(DataSource(path), OBJECTIVES)) < 4_000_000
+
+
+CHECK = """
+import resource, sys
+from paretune.pipeline.checking import check_run
+from paretune.pipeline.config import load_config
+summary, notes = check_run(load_config(sys.argv[1], []))
+assert any("every row was checked" in note for note in notes) == (sys.argv[2] == "sampled"), notes
+print(summary.counts.used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+RUN = """
+name: large
+objectives: [helpful, harmless]
+data: {path: rows.jsonl}
+base: {build: {hidden: 8, layers: 1, heads: 2, feed_forward: 8, vocabulary: 260}, train: {steps: 1}}
+tradeoffs: {grid: 1}
+methods: [{method: dpo}]
+rewards: {helpful: {function: "mine.py:f"}, harmless: {function: "mine.py:f"}}
+"""
+
+
+@pytest.mark.slow
+def test_check_needs_no_more_memory_for_a_larger_file(tmp_path: Path):
+    (tmp_path / "mine.py").write_text("def f(prompt, response):\n    return len(response) % 7\n")
+    (tmp_path / "run.yaml").write_text(RUN)
+    peaks = []
+    for n_rows in (35_000, 100_000):
+        size = _distinct(tmp_path / "rows.jsonl", n_rows)
+        command = [sys.executable, "-c", CHECK, "run.yaml", "sampled"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        used, peak = map(int, done.stdout.split()[-2:])
+        assert used == n_rows
+        peaks.append(peak)
+    assert size > 400_000_000
+    assert peaks[1] - peaks[0] < 60, f"MiB at 140 and 400 MB: {peaks}"
 
 
 @pytest.mark.slow

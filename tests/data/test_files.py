@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
+import os
 import re
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from paretune.data import files, tables
 from paretune.data.files import data_files, files_of_split
-from paretune.data.reader import read_records
+from paretune.data.quarantine import quarantined_bytes
+from paretune.data.reader import read_all, read_records
 from paretune.data.sources import DataSource
 from paretune.errors import DataError
+from paretune.pipeline.fingerprint import data_identity
 
 ROWS = [
     {
@@ -205,3 +211,92 @@ def test_a_hub_id_is_asked_from_datasets(monkeypatch, objectives, expected):
 def test_a_hub_id_without_the_hub_is_an_error(objectives):
     with pytest.raises(DataError, match="someone/that-is-not-here: file: not loadable"):
         read_records(DataSource("someone/that-is-not-here"), objectives)
+
+
+@pytest.mark.parametrize("on_bad", ["error", "skip"])
+def test_a_pipe_or_a_device_is_refused_and_never_opened(tmp_path, objectives, on_bad):
+    os.mkfifo(tmp_path / "rows.jsonl")
+    (tmp_path / "zero.jsonl").symlink_to("/dev/zero")
+    for name in ("rows.jsonl", "zero.jsonl"):
+        with pytest.raises(DataError, match=f"{name}: file: no file, found a pipe, a device"):
+            read_records(DataSource(tmp_path / name), objectives, on_bad=on_bad)
+        # Neither is it opened to hash it.
+        assert data_identity(str(tmp_path / name))["files"] == {}
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.parquet"])
+@pytest.mark.parametrize("change", ["grow", "edit", "replace"])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path, write, objectives, monkeypatch, name, change
+):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(ROWS), path)
+    else:
+        write(name, *ROWS)
+    os.utime(path, (1, 1))
+    content = path.read_bytes()
+
+    def disturbed(reader):
+        def read(*args):
+            rows = reader(*args)
+            yield next(rows)
+            if change == "replace":
+                path.rename(tmp_path / "old")
+            path.write_bytes(content + b"\n" * (change == "grow"))
+            yield from rows
+
+        return read
+
+    for module, function in ((files, "read_jsonl"), (tables, "read_parquet")):
+        monkeypatch.setattr(module, function, disturbed(getattr(module, function)))
+    with pytest.raises(DataError) as caught:
+        read_records(DataSource(path), objectives, on_bad="skip")
+    assert f"{path}: file: changed while it was read" in str(caught.value)
+
+
+def test_an_unreadable_file_is_named(write, objectives, monkeypatch):
+    path = write("rows.jsonl", *ROWS)
+
+    def refused(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    # Taking the right away would not stop root, which the tests may run as.
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(DataError, match=r"rows.jsonl: file: not readable, .*Permission denied"):
+        read_records(DataSource(path), objectives, on_bad="skip")
+    with pytest.raises(DataError, match=r"rows.jsonl: not readable: .*Permission denied"):
+        data_identity(path)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_a_file_of_bad_rows_only(write, objectives, name):
+    path = write(name, b"{", b"[]", b"\xff")
+    with pytest.raises(DataError) as caught:
+        read_records(DataSource(path), objectives)
+    assert [p.split(": ")[0] for p in caught.value.problems] == [f"{path}:{i}" for i in (1, 2, 3)]
+    with pytest.raises(DataError, match="no row is left of 3 read"):
+        read_records(DataSource(path), objectives, on_bad="skip")
+
+
+def test_bad_rows_of_a_folder_and_of_a_table_are_kept(tmp_path, write, objectives):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    write("rows/train-0.jsonl", ROWS[0], b"{")
+    write("rows/train-1.jsonl.gz", b"caf\xe9", ROWS[1])
+    table = [{"prompt": "p", "response": "x"}, {"prompt": None, "response": "y"}]
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "rows" / "train-2.parquet")
+    quarantine = BytesIO()
+    source = DataSource(tmp_path / "rows")
+    result = read_all([source], objectives, on_bad="skip", quarantine=quarantine)
+    assert (result.counts.read, result.counts.used) == (6, 3)
+    entries = [json.loads(line) for line in quarantine.getvalue().splitlines()]
+    assert [(Path(e["file"]).name, e["line"], quarantined_bytes(e)) for e in entries] == [
+        ("train-0.jsonl", 2, b"{"),
+        ("train-1.jsonl.gz", 1, b"caf\xe9"),
+        ("train-2.parquet", 2, b'{"prompt": null, "response": "y"}'),
+    ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from paretune.core.record import Comparison, Message, Record, Response
 from paretune.data.joining import PromptJoin
+from paretune.data.splits import split_of
 
 
 def joined(*records: Record) -> list[Record]:
@@ -133,3 +137,41 @@ def test_comparisons_of_different_users_stay_apart():
     (record,) = joined(*rows)
     assert [c.weights for c in record.comparisons] == [ann, bob]
     assert record.comparisons[0].labels == {"a": 1.0, "b": -1.0}
+
+
+def _fill(join: PromptJoin, prompts: Sequence[int], n_rows: int = 2) -> list[Record]:
+    for row in range(n_rows):
+        for i in prompts:
+            join.add(Record(f"prompt {i}", (Response(f"reply {row} to {i}"),)))
+    return list(join.records())
+
+
+def test_a_budget_keeps_whole_prompts_whatever_the_order():
+    everything = _fill(PromptJoin(), range(2000))
+    one, other = PromptJoin(budget=200_000), PromptJoin(budget=200_000)
+    some = _fill(one, range(2000))
+    # Prompts are dropped whole, and which ones depends on their texts alone.
+    assert all(len(record.responses) == 2 for record in some)
+    assert [r for r in everything if r in some] == some
+    assert {r.prompt for r in _fill(other, range(1999, -1, -1))} == {r.prompt for r in some}
+    assert one.share == other.share < 1
+    assert 0.7 * one.share < len(some) / 2000 < 1.3 * one.share
+
+
+def test_a_budget_that_is_not_outgrown_changes_nothing():
+    join = PromptJoin(budget=10**9)
+    assert _fill(join, range(50)) == _fill(PromptJoin(), range(50))
+    assert join.share == 1
+
+
+def test_a_budget_never_leaves_nothing():
+    join = PromptJoin(budget=1)
+    assert len(_fill(join, range(20))) == 1
+    assert join.share < 1
+
+
+def test_a_sample_has_prompts_of_every_split():
+    join = PromptJoin(budget=200_000)
+    splits = Counter(split_of(record.prompt) for record in _fill(join, range(4000)))
+    assert join.share <= 1 / 8
+    assert 0.6 < splits["train"] / splits.total() < 0.95

@@ -55,3 +55,17 @@ def test_data_are_told_apart_by_content_also_in_a_folder(tmp_path):
     assert data_identity(str(folder)) != one
     assert data_identity(str(folder / "a.jsonl"))["sha256"]
     assert data_identity("owner/name") == {"path": "owner/name", "files": {}}
+
+
+def test_one_byte_of_a_large_data_file_is_seen(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    with file.open("wb") as content:
+        content.truncate(80_000_000)  # sparse
+    before, sampled = data_identity(str(file)), file_digest(file)
+    with file.open("r+b") as content:
+        content.seek(35_000_001)
+        content.write(b"x")
+    assert data_identity(str(file)) != before
+    assert data_identity(str(tmp_path)) != before
+    # The blocks that tell two trainings of a model apart do not show it.
+    assert file_digest(file) == sampled
