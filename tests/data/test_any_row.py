@@ -179,7 +179,7 @@ def test_names_of_any_length_do_not_fill_the_memory(tmp_path: Path):
     with path.open("w") as file:
         for i in range(200):
             name = f"{i}" + "n" * 100_000
-            row = {"prompt": "p", "response_a": "x", "response_b": "y", name: 1}
+            row = {"prompt": "p", "response_a": "x", "response_b": "y", name + "x": 1}
             file.write(json.dumps(row | {"labels": {name: 0}}) + "\n")
     # A row is in memory some times over: raw, as text, as values.
     assert _peak(lambda: read_records(DataSource(path), OBJECTIVES)) < 4_000_000

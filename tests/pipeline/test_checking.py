@@ -112,3 +112,63 @@ def test_a_base_whose_tokenizer_cannot_end_a_reply_is_refused(config, tmp_path):
     (tmp_path / "base" / "tokenizer_config.json").unlink()
     with pytest.raises(InputError, match="lacks a tokenizer"):
         check_run(config(base={"path": str(tmp_path / "base")}))
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A base that knows the words of the rows."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({"[UNK]": 0, "<eos>": 1}, unk_token="[UNK]"))
+    words.pre_tokenizer = WhitespaceSplit()
+    made = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", unk_token="[UNK]")
+    made.save_pretrained(tmp_path / "base")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=8, vocab_size=4))
+    model.save_pretrained(tmp_path / "base")
+    return {"path": str(tmp_path / "base")}
+
+
+def test_what_is_cut_is_counted_before_anything_is_trained(config, base, tmp_path, monkeypatch):
+    # "Say 7:" is two tokens; "one two three" with its end four, "four five six 7" five.
+    _, notes = check_run(config(base=base, train={"max_prompt_tokens": 2}))
+    assert not [note for note in notes if "lose their" in note]
+    limits = {"max_prompt_tokens": 1, "max_response_tokens": 4}
+    _, notes = check_run(config(base=base, train=limits))
+    assert "40 of all 40 prompts lose their beginning, to fit train.max_prompt_tokens" in notes
+    assert "40 of all 80 responses lose their end, to fit train.max_response_tokens" in notes
+    data = {"path": str(tmp_path / "rows.jsonl"), "rules": {"too_long": "error"}}
+    with pytest.raises(InputError, match="found 40 prompts over 1 and 40 responses over 4 tokens"):
+        check_run(config(base=base, train=limits, data=data))
+    # Of a large file, the first ones are looked at.
+    monkeypatch.setattr("paretune.pipeline.checking._TEXT", 300)
+    _, notes = check_run(config(base=base, train=limits))
+    assert (
+        "11 of the first 11 prompts lose their beginning, to fit train.max_prompt_tokens" in notes
+    )
+
+
+def test_large_data_are_looked_at_in_part_and_checked_in_full(config, monkeypatch, tmp_path):
+    whole, notes = check_run(config(n=2000))
+    assert not [note for note in notes if "drawn by their hash" in note]
+    monkeypatch.setattr("paretune.pipeline.checking._BUDGET", 1_000_000)
+    summary, notes = check_run(config(n=2000))
+    assert any("comes from 1 of 4 prompts, drawn by their hash" in note for note in notes)
+    assert summary.counts == whole.counts
+    assert 400 < summary.n_prompts < 600 < whole.n_prompts == 2000
+    values = config(n=2000)
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write('{"prompt": 1, "responses": []}\n')
+    with pytest.raises(InputError, match=r"rows.jsonl:2001: prompt: not text, found 1"):
+        check_run(values)
+
+
+def test_a_run_refuses_to_cut_when_told_so(config, base, tmp_path):
+    limits = {"max_prompt_tokens": 1}
+    data = {"path": str(tmp_path / "rows.jsonl"), "rules": {"too_long": "error"}}
+    with pytest.raises(InputError, match=r"prompts over 1 and 0 responses.*too_long: error"):
+        execute(config(base=base, train=limits, data=data), tmp_path / "run", "data")
+    assert not (tmp_path / "run" / "3-comparisons").exists()
