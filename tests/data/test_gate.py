@@ -200,6 +200,7 @@ def test_check_ends_with_2_and_says_what_to_type(typed, path):
 def test_a_run_keeps_what_it_leaves_out(path, tmp_path):
     from paretune.pipeline.config import parse_config
     from paretune.pipeline.folder import RunFolder
+    from paretune.pipeline.measuring import _notes
     from paretune.pipeline.records import QUARANTINE, records_stage
 
     values = {
@@ -207,11 +208,16 @@ def test_a_run_keeps_what_it_leaves_out(path, tmp_path):
         "data": {"path": path, "on_bad": "skip"},
         "methods": [{"method": "dpo"}], "tradeoffs": {"grid": 1},
     }  # fmt: skip
-    stage = records_stage(parse_config(values), RunFolder(tmp_path / "run"))
+    config, run = parse_config(values), RunFolder(tmp_path / "run")
+    stage = records_stage(config, run)
     facts = (stage.manifest or {})["facts"]
     lines = (stage.path / QUARANTINE).read_text().splitlines()
     n_left = facts["rows_read"] - facts["used"]
     assert facts["quarantined"] == n_left == len(lines) == len(REFUSED) + len(LEFT_OUT)
+    (note,) = [n for n in _notes(config, run) if "not used" in n]
+    assert note.startswith(f"{n_left} of 82 rows are not used (")
+    assert "1 longer than 100000 characters: prompt" in note
+    assert "1-records/quarantine.jsonl" in note
     # The manifest seals it; nothing else is left in the folder of the run.
     assert QUARANTINE in (stage.manifest or {})["files"]
     assert [f.name for f in (tmp_path / "run").iterdir()] == ["1-records"]

@@ -18,15 +18,16 @@ from paretune.evaluation.box import Box, frozen_box
 from paretune.evaluation.measure import measure
 from paretune.evaluation.replies import Constraint, MethodReplies, PointReplies, ReplyTable
 from paretune.pipeline.config import RunConfig
-from paretune.pipeline.folder import RunFolder, Sealed, write_json
+from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.personal import UserTask
-from paretune.pipeline.records import read_test_prompts
+from paretune.pipeline.records import QUARANTINE, read_test_prompts
 from paretune.pipeline.replies import REPLIES, read_replies
 from paretune.pipeline.rewards import has_own_judges, read_normalizer, reward_configs
 from paretune.pipeline.sweep import MethodPlan
 from paretune.pipeline.tasks import ReplyTask, RoundTask, TrainTask
 from paretune.pipeline.user_results import user_result
 from paretune.pipeline.worlds import world_of
+from paretune.safety.files import write_json
 
 FRONT = "front.json"
 
@@ -200,9 +201,12 @@ def _notes(config: RunConfig, run: RunFolder) -> list[str]:
                       ("cut_responses", "responses lost their end")):  # fmt: skip
         if facts.get(key):
             notes.append(f"{facts[key]} training {what} to fit the token limits.")
-    skipped = sum(facts.get("skipped", {}).values()) if facts.get("skipped") else 0
-    if skipped:
-        notes.append(f"{skipped} of {facts['rows_read']} rows were skipped: {facts['skipped']}.")
+    if left_out := {**facts.get("skipped", {}), **facts.get("cut", {})}:
+        reasons = ", ".join(f"{n} {why}" for why, n in left_out.items())
+        notes.append(
+            f"{sum(left_out.values())} of {facts['rows_read']} rows are not used ({reasons}): "
+            f"1-records/{QUARANTINE} holds them."
+        )
     return notes
 
 
