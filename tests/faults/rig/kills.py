@@ -1,0 +1,91 @@
+"""SIGKILL at every kind of instant, and the same command again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+
+from rig.injector import Call, How
+from rig.subjects import Subject
+from rig.trials import Rig, Trial, again_equals, judge, last_line
+
+
+def uniform_kills(rig: Rig, subject: Subject, n: int) -> list[Trial]:
+    """Kills at ``n`` times that are spread evenly over the run."""
+    seconds = rig.whole(subject).seconds
+
+    def trial(k: int) -> Trial:
+        folder, at = rig.fresh(subject), (k + 0.5) / n * seconds
+        child = rig.start(subject, folder)
+        time.sleep(at)
+        child.kill_group()
+        child.wait()
+        return again_equals(rig, subject, folder, f"killed after {at:.2f} s")
+
+    return rig.each(f"kills of {subject.target}", trial, range(n))
+
+
+def save_kills(rig: Rig, subject: Subject, n: int) -> list[Trial]:
+    """Kills at ``n`` calls inside saves: before one, in the middle of its bytes, after it."""
+    inside = [call for save in rig.whole(subject).saves(subject) for call in save]
+    chosen = [inside[k * len(inside) // n] for k in range(n)]
+    hows: Sequence[How] = ("before", "tear", "after")
+    points = [(call, hows[k % 3]) for k, call in enumerate(chosen)]
+    return kills_at(rig, subject, f"kills inside saves of {subject.target}", points)
+
+
+def write_order(rig: Rig, subject: Subject, most: int = 0) -> list[Trial]:
+    """Every state in which the second checkpoint can be found: killed before each new file.
+
+    Args:
+        rig: that kills.
+        subject: that is killed.
+        most: states that are tried, spread evenly; 0 = all.
+    """
+    saves = rig.whole(subject).saves(subject)
+    second = next(s for s in saves[1:] if any("checkpoint" in call.path for call in s))
+    states = [call for call in second if call.kind in ("open", "rename", "mkdir")]
+    if most:
+        states = [states[k * len(states) // most] for k in range(min(most, len(states)))]
+    what = f"write-order states of {subject.target}"
+    return kills_at(rig, subject, what, [(call, "before") for call in states])
+
+
+def kills_at(
+    rig: Rig, subject: Subject, what: str, points: Sequence[tuple[Call, How]]
+) -> list[Trial]:
+    """Kills at chosen calls."""
+
+    def trial(point: tuple[Call, How]) -> Trial:
+        call, how = point
+        folder = rig.fresh(subject)
+        injection = rig.injection(subject, folder, how=how, call=call.index)
+        ended = rig.run(subject, folder, how=injection)
+        words = f"killed {how} call {call.index}: {call.kind} {call.path}"
+        if ended.code != -signal.SIGKILL:
+            return Trial(words, f"not killed ({ended.code})", False, last_line(ended.output))
+        return again_equals(rig, subject, folder, words)
+
+    return rig.each(what, trial, points)
+
+
+def many_kills(rig: Rig, subject: Subject, uptime: float, most: int = 10) -> Trial:
+    """One run killed again and again, each time after the same uptime.
+
+    Args:
+        rig: that kills.
+        subject: that is killed.
+        uptime: seconds between a start and its kill: longer than what lies between two saves.
+        most: kills; then it may finish.
+    """
+    folder, kills = rig.fresh(subject), 0
+    ended = None
+    for kills in range(most + 1):
+        child = rig.start(subject, folder, again=kills > 0)
+        ended = child.wait(uptime if kills < most else 600)  # a trial that hangs is killed
+        if ended.code is not None:
+            break
+    assert ended is not None
+    outcome = judge(ended, subject.result(folder), rig.whole(subject).result)
+    return Trial(f"{kills} kills in one run", outcome, outcome == "exact", last_line(ended.output))
