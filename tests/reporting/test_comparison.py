@@ -1,7 +1,9 @@
 """The page of a comparison: tables, sentences and figures made from its numbers."""
 
 import re
+from collections import Counter
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import pytest
 
@@ -173,3 +175,53 @@ def test_files_of_a_comparison(compared, tmp_path):
     rules = [line for line in text.splitlines() if re.fullmatch(r"\|[-:| ]+\|", line)]
     assert len(rules) == 6
     assert all(re.fullmatch(r"-+:?", cell.strip()) for r in rules for cell in r[1:-1].split("|"))
+
+
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)>", '"><svg onload=alert(1)>', "' onmouseover='alert(1)",
+    "{{7*7}}", "${7*7}$", "javascript:alert(1)", "</style></title><iframe>", "a\u2028b\x1b[31m",
+    "**x", "$\\frac{",
+)  # fmt: skip
+
+
+def page_of(compared, text):
+    """The page with every text that an outsider may choose in it."""
+    result, runs = compared
+    methods = tuple(
+        replace(m, name=f"{n}{text}", failed=text) if m.failed else m
+        for n, m in enumerate(result.methods)
+    )
+    objectives = tuple(f"{n}{text}" for n in range(2))
+    result = replace(
+        result, name=text, methods=methods, notes=(text,), facts={text: text},
+        objectives=objectives, runs=tuple(f"{r}{text}" for r in result.runs),
+    )  # fmt: skip
+    runs = [replace(run, name=text, objectives=objectives) for run in runs]
+    return render_comparison(result, runs, figures(result, runs))
+
+
+def elements_of(page):
+    found = Counter()
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, attrs: found.update([tag, *(f"@{a}" for a, _ in attrs)])
+    parser.feed(page)
+    parser.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def harmless(compared):
+    return elements_of(page_of(compared, "harmless"))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_untrusted_text_stays_text(compared, harmless, text):
+    page = page_of(compared, text)
+    found = elements_of(page)
+    # Names are cut to fit: glyph outlines and ticks of figures may differ, nothing else.
+    drawn = {"path", "use", "g", "text", "tspan", "defs", "@d", "@id", "@style", "@href", "@x",
+             "@y", "@transform", "@class"}  # fmt: skip
+    assert {n for n in found if n not in drawn} == {n for n in harmless if n not in drawn}
+    for name in ("script", "img", "iframe", "a", "p", "td", "th", "li", "b", "meta", "@onerror"):
+        assert found[name] == harmless[name], name
+    assert "\x1b" not in page

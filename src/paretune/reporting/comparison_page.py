@@ -26,7 +26,7 @@ from paretune.reporting.comparison_tables import (
     search_table,
 )
 from paretune.reporting.comparison_words import findings, what_was_compared
-from paretune.reporting.plain import markdown, one_line
+from paretune.reporting.plain import markdown, one_line, printable
 from paretune.reporting.report import resource, style_sheet
 from paretune.reporting.table import Table
 
@@ -99,7 +99,7 @@ def render_comparison(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(resource("comparison.html.jinja")).render(
+    page = environment.from_string(resource("comparison.html.jinja")).render(
         css=style_sheet(),
         title=one_line(result.name),
         sentence=what_was_compared(result),
@@ -115,6 +115,7 @@ def render_comparison(
         runs=list(zip(result.runs, [run.name for run in runs], strict=True)),
         version=metadata.version("paretune"),
     )
+    return printable(page)
 
 
 def _tables(result: ComparisonResult) -> list[tuple[str, str, Table]]:

@@ -7,7 +7,7 @@ import unicodedata
 
 # Whole terminal sequences, so that no "[31m" is left behind: CSI, then OSC up to its end.
 _SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
-_MARKS = re.compile(r"([\\`*\[\]<>|])")
+_MARKS = re.compile(r"([\\`*\[\]<>|]|^[#+=~-])")
 # Marks that turn the writing direction can make a line read as another one.
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -50,7 +50,7 @@ def one_line(text: str, width: int | None = None) -> str:
 
 
 def markdown(text: str) -> str:
-    r"""Text on one line that Markdown shows as it is: no bar, tag, emphasis or link comes of it.
+    r"""Text on one line that Markdown shows as it is: no tag, link, cell or heading comes of it.
 
     Example:
         >>> print(markdown("a|b <i>*c*</i>"))

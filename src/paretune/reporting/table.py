@@ -14,7 +14,7 @@ from paretune.reporting.wording import NOTHING, count, estimate, number, percent
 
 NAME_WIDTH = 24
 
-_NUMBER = re.compile(r"(?:(?!\]\()[^\\`<>|])*")
+_NUMBER = re.compile(r"(\*\*)?(?:(?!\]\()[^\\`<>|*\x00-\x1f])*(\*\*)?")
 """No tag, bar, code or link comes of it: numbers, intervals in brackets, the best in bold."""
 
 
