@@ -210,15 +210,15 @@ def test_check_needs_no_more_memory_for_a_larger_file(tmp_path: Path):
     (tmp_path / "mine.py").write_text("def f(prompt, response):\n    return len(response) % 7\n")
     (tmp_path / "run.yaml").write_text(RUN)
     peaks = []
-    for n_rows in (35_000, 100_000):
+    for n_rows in (40_000, 75_000):
         size = _distinct(tmp_path / "rows.jsonl", n_rows)
         command = [sys.executable, "-c", CHECK, "run.yaml"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         used, peak = map(int, done.stdout.split()[-2:])
         assert used == n_rows
         peaks.append(peak)
-    assert size > 400_000_000
-    assert peaks[1] - peaks[0] < 60, f"MiB at 140 and 400 MB: {peaks}"
+    assert size > 300_000_000
+    assert peaks[1] - peaks[0] < 60, f"MiB at 160 and 300 MB: {peaks}"
 
 
 @pytest.mark.slow

@@ -223,6 +223,32 @@ def test_a_run_keeps_what_it_leaves_out(path, tmp_path):
     assert [f.name for f in (tmp_path / "run").iterdir()] == ["1-records"]
 
 
+def test_rules_of_a_run_hold_in_all_of_it(path, tmp_path):
+    from paretune.pipeline.config import parse_config
+    from paretune.pipeline.folder import RunFolder
+    from paretune.pipeline.records import TEST, TRAIN, read_part, read_run, records_stage
+
+    values = {
+        "name": "gate", "objectives": ["helpful", "harmless"],
+        "methods": [{"method": "dpo"}], "tradeoffs": {"grid": 1},
+    }  # fmt: skip
+    strict = {"path": path, "rules": {"empty": "error"}}
+    with pytest.raises(DataError, match=rf":{PLACE['empty prompt']}: prompt: empty prompt"):
+        read_run(parse_config(values | {"data": strict}))
+    rules = {"identical": "keep", "prompt_chars": 200_000, "response_chars": 2_000_000}
+    loose = {"path": path, "on_bad": "skip", "rules": rules}
+    config, run = parse_config(values | {"data": loose}), RunFolder(tmp_path / "run")
+    facts = (records_stage(config, run).manifest or {})["facts"]
+    assert facts["used"] == 40 + len(TOLD) + 3
+    # What stage 1 kept is not refused by whoever reads it.
+    parts = [read_part(config, run, part) for part in (TRAIN, TEST)]
+    assert max(len(prompt) for part in parts for prompt in part.prompts) == 100_001
+    assert max(len(text) for part in parts for text in part.texts) == 1_000_000
+    lines = [line for p in (TRAIN, TEST) for line in (run.stage(1) / p).read_text().splitlines()]
+    n_comparisons = sum(len(json.loads(line)["comparisons"]) for line in lines)
+    assert sum(part.n_comparisons for part in parts) == n_comparisons == facts["used"]
+
+
 def test_files_that_change_between_identity_and_end_are_refused(path, tmp_path, monkeypatch):
     from paretune.pipeline import records
     from paretune.pipeline.config import parse_config

@@ -60,7 +60,8 @@ def check_run(config: RunConfig, folder: Path | None = None) -> tuple[DataSummar
         result = read_run(config, budget=_BUDGET)
     preflight(config)
     if world is None:
-        split_run(config, result)
+        if result.share == 1:  # a sample may lack the few prompts of a small split
+            split_run(config, result)
         result = _with_functions(config, result)
     data = PreferenceData.from_records(result.records, config.objectives)
     notes = _base_notes(config)
