@@ -44,7 +44,7 @@ def write_order(rig: Rig, subject: Subject, most: int = 0) -> list[Trial]:
         most: states that are tried, spread evenly; 0 = all.
     """
     saves = rig.whole(subject).saves(subject)
-    second = next(s for s in saves[1:] if any("checkpoint" in call.path for call in s))
+    second = next(s for s in saves[1:] if any("/checkpoint-" in call.path for call in s))
     states = [call for call in second if call.kind in ("open", "rename", "mkdir")]
     if most:
         states = [states[k * len(states) // most] for k in range(min(most, len(states)))]

@@ -143,7 +143,7 @@ class Paretune(Subject):
 
     def is_save(self, path: str) -> bool:
         """Checkpoints and whatever is staged to be sealed."""
-        return path.startswith("/tiny/") and ("checkpoint" in path or "staging" in path)
+        return bool(re.match(r"/tiny/.*(/checkpoint-\d|staging)", path))
 
 
 def read_rows(path: Path) -> list[Any]:

@@ -81,7 +81,7 @@ def train(options: argparse.Namespace) -> None:
     trainer = DPOTrainer(
         model="base", args=arguments, train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained("base"),
-        peft_config=LoraConfig(r=4, lora_alpha=8, lora_dropout=0.1, target_modules=["q_proj", "v_proj"]),
+        peft_config=LoraConfig(r=32, lora_alpha=64, lora_dropout=0.1, target_modules=["q_proj", "v_proj"]),
         callbacks=[Log()],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)

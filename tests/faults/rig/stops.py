@@ -1,0 +1,97 @@
+"""Signals: an orderly stop, and the same command again."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from rig.processes import Child, Ended
+from rig.subjects import Subject
+from rig.trials import Rig, Trial, again_equals, last_line
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STOPPED = 75
+BOUND = 10.0
+"""Seconds from a signal to the end: one step and one save take a tenth, on a loaded machine more."""
+
+
+def signals_at_times(rig: Rig, subject: Subject, n: int) -> list[Trial]:
+    """Signals at times spread over the run; every third is a SIGINT, every third a SIGUSR1."""
+    seconds = rig.whole(subject).seconds
+
+    def trial(k: int) -> Trial:
+        folder, number = rig.fresh(subject), SIGNALS[k % 3]
+        at = (k + 0.5) / n * 0.9 * seconds  # near its end it may be over before
+        child = rig.start(subject, folder)
+        time.sleep(at)
+        started = time.monotonic()
+        child.signal(number)
+        ended = child.wait()
+        words = f"{number.name} after {at:.2f} s"
+        return _judged(rig, subject, folder, words, ended, time.monotonic() - started)
+
+    return rig.each(f"signals to {subject.target}", trial, range(n))
+
+
+def signals_at_calls(rig: Rig, subject: Subject, n: int) -> list[Trial]:
+    """Signals while files are written, spread over all stages and inside saves."""
+    calls = rig.whole(subject).calls
+
+    def trial(k: int) -> Trial:
+        folder, number = rig.fresh(subject), SIGNALS[k % 3]
+        call = calls[int((k + 0.5) / n * 0.97 * len(calls))]
+        how = rig.injection(subject, folder, how="before", call=call.index, number=number)
+        ended = rig.run(subject, folder, how=how)
+        words = f"{number.name} at call {call.index}: {call.kind} {call.path}"
+        return _judged(rig, subject, folder, words, ended, 0.0)
+
+    return rig.each(f"signals to {subject.target} in calls", trial, range(n))
+
+
+def _judged(
+    rig: Rig, subject: Subject, folder: Path, words: str, ended: Ended, seconds: float
+) -> Trial:
+    code = ended.code
+    again = again_equals(rig, subject, folder, words)
+    is_over = code == 0  # it was faster than the signal
+    stopped = code == STOPPED and seconds <= BOUND
+    outcome = f"exit {code} after {seconds:.0f} s" if seconds > BOUND else f"exit {code}"
+    if not again.is_kept:
+        outcome += f", then {again.outcome}"
+    return Trial(
+        words, outcome + (", then exact" if again.is_kept else ""),
+        again.is_kept and (stopped or is_over), last_line(ended.output), seconds,
+    )  # fmt: skip
+
+
+def second_signal(rig: Rig, subject: Subject) -> Trial:
+    """Two signals to a step that takes long: the second one ends the process at once.
+
+    Args:
+        rig: that sends them.
+        subject: whose optimizer steps take many seconds.
+    """
+    folder = rig.fresh(subject)
+    child = rig.start(subject, folder)
+    _until_training(child, folder)
+    time.sleep(1.0)
+    child.signal(signal.SIGTERM)
+    time.sleep(1.5)
+    was_at_work = not child.has_ended()
+    started = time.monotonic()
+    child.signal(signal.SIGTERM)
+    ended = child.wait()
+    seconds = time.monotonic() - started
+    is_kept = was_at_work and ended.code == STOPPED and seconds < 2
+    rig.drop(folder)
+    return Trial("second SIGTERM", f"exit {ended.code}", is_kept, last_line(ended.output), seconds)
+
+
+def _until_training(child: Child, folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not child.has_ended() and time.monotonic() < deadline:
+        if any((folder / "runs" / "tiny").glob("4-policies/*/.*")):
+            return
+        time.sleep(0.05)
+
