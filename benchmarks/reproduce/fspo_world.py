@@ -21,9 +21,10 @@ from paretune.core.tradeoff import TradeOff
 from paretune.evaluation.personalization import TIE
 from paretune.functional.scalarize import chebyshev
 from paretune.pipeline.config import RunConfig, parse_config
-from paretune.pipeline.folder import RunFolder, read_json
+from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.replies import REPLIES, read_replies
 from paretune.pipeline.run import Voice, execute, load_result, stored_config
+from paretune.safety.files import read_json
 
 Floats = npt.NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from paretune.core.interval import Interval
 from paretune.core.results import Collapse, Cost, KnownFront, MethodResult, PointResult, RunResult
 from paretune.core.results import to_json as result_json
 from paretune.functional.simplex import lattice
-from paretune.pipeline.folder import write_json
+from paretune.safety.files import write_json
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks" / "reproduce"

@@ -11,10 +11,11 @@ from paretune.errors import ConfigError, RunError
 from paretune.pipeline.compare import check_comparison, compare, load_comparison, plan_text
 from paretune.pipeline.compare_progress import Progress, Weight, weight_left
 from paretune.pipeline.config import parse_config
-from paretune.pipeline.folder import RunFolder, read_json
+from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.run import Voice, execute
 from paretune.pipeline.search import search_config
 from paretune.pipeline.tasks import TrainTask
+from paretune.safety.files import read_json
 
 TINY = {
     "name": "tiny",

@@ -9,11 +9,12 @@ from paretune.core.job import Replies
 from paretune.core.record import Message
 from paretune.core.rewards import Normalizer
 from paretune.functional.reward_prompt import ask_goal, read_rewards
-from paretune.pipeline.folder import Sealed, read_json
+from paretune.pipeline.folder import Sealed
 from paretune.pipeline.job_inputs import conditioned_prompts
 from paretune.pipeline.replies import Drawn, read_replies
 from paretune.pipeline.run import execute
 from paretune.pipeline.tasks import Place, RoundTask
+from paretune.safety.files import read_json
 
 NAMES = ("helpful", "concise")
 NORMALIZER = Normalizer((0.0, 0.0), (1.0, 1.0), (-2.0, -2.0), (2.0, 2.0), 9)

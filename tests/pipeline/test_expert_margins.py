@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from paretune.pipeline.folder import read_json
 from paretune.pipeline.replies import REPLIES, read_replies
 from paretune.pipeline.run import execute
+from paretune.safety.files import read_json
 
 METHODS = [
     {"method": "rewarded_soups"},

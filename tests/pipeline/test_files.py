@@ -8,9 +8,10 @@ import pytest
 from paretune.errors import ConfigError, DataError, InputError
 from paretune.pipeline.checking import check_run
 from paretune.pipeline.config import parse_config
-from paretune.pipeline.folder import Sealed, read_json
+from paretune.pipeline.folder import Sealed
 from paretune.pipeline.rewards import read_normalizer, read_rewards
 from paretune.pipeline.run import execute
+from paretune.safety.files import read_json
 
 WORDS = ["red", "green", "blue", "warm", "cold", "slow", "fast", "old"]
 

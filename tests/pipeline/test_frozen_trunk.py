@@ -8,9 +8,10 @@ import torch
 from paretune.core.tradeoff import TradeOff
 from paretune.functional.simplex import lattice
 from paretune.methods import build
-from paretune.pipeline.folder import RunFolder, read_json
+from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.replies import load_steered
 from paretune.pipeline.run import execute
+from paretune.safety.files import read_json
 
 OPTIONS = {"labels": "mixed", "beta": 0.5, "backbone": "frozen", "head_rank": 4}
 

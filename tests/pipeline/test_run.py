@@ -6,10 +6,12 @@ import signal
 import pytest
 
 from paretune.core.results import RunResult, to_json
-from paretune.errors import ConfigError, InputError, Interrupted, RunError
+from paretune.errors import BusyError, ConfigError, InputError, Interrupted, RunError
 from paretune.pipeline.config import load_config
-from paretune.pipeline.folder import RunFolder, read_json
+from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.run import Voice, execute, load_result, stored_config
+from paretune.safety.files import read_json
+from paretune.safety.manifest import find_problems
 
 METHODS = [
     # 41 steps: the last one falls between two log lines.
@@ -69,7 +71,7 @@ def test_an_added_method_trains_alone_and_changed_settings_are_refused(tmp_path,
     result = execute(tiny_config(methods=more), tmp_path / "tiny").result
     assert [m.name for m in result.methods] == ["rewarded_soups", "sft"]
     assert old.items() <= weights_of(tmp_path).items()
-    with pytest.raises(ConfigError, match=r"settings\.learning_rate changed"):
+    with pytest.raises(ConfigError, match=r"settings\.learning_rate .* -> 0\.0001"):
         execute(tiny_config(train={"learning_rate": 1e-4}), tmp_path / "tiny")
     with pytest.raises(ConfigError, match="seed"):
         execute(tiny_config(seed=1), tmp_path / "tiny")
@@ -136,28 +138,38 @@ def test_a_signal_ends_a_run_of_one_process_inside_a_task(tmp_path, tiny_config)
     with pytest.raises(Interrupted, match="type the same command again"):
         execute(tiny_config(), tmp_path / "tiny", "train", Voice(watch=watch))
     assert read_json(tmp_path / "tiny" / "status.json")["state"] == "interrupted"
-    assert not list((tmp_path / "tiny" / "4-policies").glob("*/*"))
+    (kept,) = (tmp_path / "tiny" / "4-policies").glob("*/*")
+    assert kept.name.endswith(".checkpoints"), "the training saved before it ended"
+    reference = execute(tiny_config(), tmp_path / "whole" / "tiny", "train").run.stage(4)
+    policies = execute(tiny_config(), tmp_path / "tiny", "train").run.stage(4)
+    assert weights_of(policies) == weights_of(reference) != {}
+    logs = [sorted(p.read_text() for p in f.rglob("metrics.jsonl")) for f in (policies, reference)]
+    assert logs[0] == logs[1] != []
 
 
-def test_a_run_in_use_or_damaged_is_refused_and_kept(tmp_path, tiny_config):
+def test_a_run_in_use_is_refused_and_damage_is_set_aside(tmp_path, tiny_config):
     path = tmp_path / "tiny"
     config = tiny_config()
 
     def twice(text):
         if text.startswith("base"):
-            with pytest.raises(RunError, match="another process at work"):
+            with pytest.raises(BusyError, match=rf"found process {os.getpid()} on .* at work"):
                 execute(config, path, "data")
 
     finished = execute(config, path, "data", Voice(say=twice))
     facts = (path / "run.json").read_text()
-    with pytest.raises(ConfigError, match="seed changed"):
+    with pytest.raises(ConfigError, match="seed 0 -> 1"):
         execute(tiny_config(seed=1), path, "data")
     assert (path / "run.json").read_text() == facts
     assert read_json(path / "status.json")["state"] == "done"
     file = finished.run.stage(3) / "comparisons.npz"
     file.write_bytes(file.read_bytes()[:-9])
-    with pytest.raises(RunError, match=r"comparisons\.npz: found .* expected .* bytes; .*remove"):
-        execute(config, path, "data")
+    said = []
+    again = execute(config, path, "data", Voice(say=said.append)).run.stage(3)
+    assert any(f"damaged: {file}: found " in text and "expected" in text for text in said)
+    assert any("set aside in .damaged/" in text for text in said)
+    assert (path / ".damaged" / "3-comparisons" / "comparisons.npz").exists()
+    assert find_problems(again) == []
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"config": 3}'])

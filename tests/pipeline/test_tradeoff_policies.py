@@ -13,10 +13,10 @@ from paretune.engines.lm.tradeoff_adapter import (
     set_tradeoff,
 )
 from paretune.errors import ConfigError
-from paretune.pipeline.folder import read_json
 from paretune.pipeline.replies import load_steered
 from paretune.pipeline.run import execute
 from paretune.pipeline.sweep import in_words
+from paretune.safety.files import read_json
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ import typer
 from paretune.cli import bench, check, compare, env, init, ls, quickstart, report, run
 from paretune.cli.console import tell
 from paretune.errors import ParetuneError
+from paretune.safety.disk import BROKEN, FULL
+from paretune.safety.stopping import stoppable
 
 app = typer.Typer(
     name="paretune",
@@ -37,10 +39,9 @@ app.command("env")(env.env)
 
 
 _NO_PLACE = (
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
+    errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
     errno.ENAMETOOLONG,
 )  # fmt: skip
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
@@ -49,7 +50,8 @@ def main() -> None:
     os.umask(0o077)
     sys.excepthook = _tell_crash
     try:
-        app()
+        with stoppable():
+            app()
     except ParetuneError as error:
         tell(f"paretune: {error}", sys.stderr)
         sys.exit(error.exit_code)
@@ -58,12 +60,13 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (*_NO_PLACE, *_FULL):
+        if error.errno not in (*_NO_PLACE, *FULL, *BROKEN):
             raise
-        expected = "free space" if error.errno in _FULL else "a place to write (--runs, --out)"
+        is_disk = error.errno in (*FULL, *BROKEN)
+        expected = "a disk with room that works" if is_disk else "a place to write (--runs, --out)"
         place = error.filename or "disk"
         tell(f"paretune: {place}: found {error.strerror}, expected {expected}", sys.stderr)
-        sys.exit(1 if error.errno in _FULL else 2)
+        sys.exit(1 if is_disk else 2)
 
 
 def _tell_crash(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import ConfigError
 from paretune.pipeline.config import RunConfig
-from paretune.pipeline.folder import RunFolder, Sealed, locked
+from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.records import TRAIN, held_out_prompts, read_part
 from paretune.pipeline.worlds import World, world_of
+from paretune.safety.lock import locked
 
 Progress = Callable[[str, int, int], None]
 
@@ -29,8 +29,8 @@ def base_of(config: RunConfig, run: RunFolder, progress: Progress | None = None)
         ConfigError: if the configuration names no base.
     """
     base, world = config.base, world_of(config)
-    if base.path:
-        return base.path
+    if base.source:
+        return base.source
     require_base(config)
     sealed = _sealed(config, run)
     # Runs share bases: whoever comes second waits, and finds it done.
@@ -71,7 +71,7 @@ def require_text(prompts: Sequence[Prompt]) -> None:
 
 
 def _sealed(config: RunConfig, run: RunFolder) -> Sealed:
-    inputs: dict[str, Any] = {"train": asdict(config.base.train), "seed": config.seed}
+    inputs: dict[str, Any] = {"train": config.base.train.identity(), "seed": config.seed}
     world = world_of(config)
     if world is not None:
         # Scenarios differ in rewards only: they share requests, replies and so the base.

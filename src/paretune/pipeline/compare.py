@@ -38,11 +38,13 @@ from paretune.pipeline.checking import check_run
 from paretune.pipeline.compare_progress import Progress, Weight, weight_left
 from paretune.pipeline.config import MethodConfig, RunConfig
 from paretune.pipeline.config_sections import CompareConfig
-from paretune.pipeline.folder import RunFolder, locked, read_json, write_json, write_text
+from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.replies import REPLIES, read_replies
 from paretune.pipeline.run import Voice, execute, load_result, stored_config
 from paretune.pipeline.search import SEARCH, Choice, choose, search_config, seed_config
 from paretune.pipeline.settings_grid import combinations, in_words
+from paretune.safety.files import read_json, write_json, write_text
+from paretune.safety.lock import locked
 
 RESULT = "comparison.json"
 _RESAMPLES = 2000

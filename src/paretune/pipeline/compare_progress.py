@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import final
 
 from paretune.pipeline.config import RunConfig
-from paretune.pipeline.folder import MANIFEST, RunFolder
+from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.run import Voice
 from paretune.pipeline.sweep import plan_run
 from paretune.pipeline.worlds import world_of
+from paretune.safety.manifest import MANIFEST
 
 _ROWS_OF_FILES = 4000
 """Rows that files are taken to hold before they are read: only shares matter."""

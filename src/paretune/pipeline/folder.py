@@ -2,7 +2,7 @@
 
 ``runs/<name>/``::
 
-    run.yaml run.json status.json metrics.jsonl
+    run.yaml run.json status.json ledger.jsonl
     1-records/ 2-rewards/ 3-comparisons/ 4-policies/<method>/<job>/ 5-replies/<method>/
     6-front/ 7-report/
 
@@ -12,51 +12,31 @@ Bases live beside the runs, in ``runs/bases/<identity>/``, because runs share th
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from paretune.core.description import describe, identity
 from paretune.errors import ConfigError, RunError
+from paretune.safety.disk import disk_errors
+from paretune.safety.files import move, write_json
+from paretune.safety.ledger import append_row
+from paretune.safety.manifest import (
+    differences,
+    differences_in_words,
+    read_manifest,
+    write_manifest,
+)
 
 STAGES = (
     "1-records", "2-rewards", "3-comparisons", "4-policies", "5-replies", "6-front", "7-report",
 )  # fmt: skip
-MANIFEST = "manifest.json"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader finds the old file or the new one, never half of one."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write text so that a reader finds the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    with staged.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(staged, path)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON values of a file.
-
-    Raises:
-        RunError: if the file is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read: {error}") from error
+LEDGER, STATUS = "ledger.jsonl", "status.json"
 
 
 @final
@@ -80,30 +60,25 @@ class Sealed:
         return identity(dict(self.inputs))
 
     @property
+    def described(self) -> dict[str, Any]:
+        """The inputs as JSON values."""
+        found: dict[str, Any] = json.loads(json.dumps(describe(dict(self.inputs))))
+        return found
+
+    @property
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or ``None`` while the folder is not complete.
 
         Raises:
             RunError: if it is damaged.
         """
-        path = self.path / MANIFEST
-        if not path.exists():
-            return None
-        try:
-            manifest = read_json(path)
-            complete = {"identity", "inputs", "facts"} <= set(manifest)
-        except (RunError, TypeError):
-            complete = False
-        if not complete:
-            raise RunError(f"{path}: found a damaged manifest, {self._again}")
-        return dict(manifest)
-
-    @property
-    def _again(self) -> str:
-        return f"expected what paretune wrote; remove {self.path} to make it again"
+        return read_manifest(self.path)
 
     def is_done(self) -> bool:
         """True if the folder was made from these very inputs.
+
+        Sizes are looked at; :func:`paretune.pipeline.damage.set_aside_damage` has read every byte
+        before a run goes on.
 
         Raises:
             ConfigError: if it was made from others: nothing is written over.
@@ -113,93 +88,74 @@ class Sealed:
         if manifest is None:
             return False
         if manifest["identity"] == self.identity:
-            for name, size in manifest.get("files", {}).items():
+            for name, seal in manifest["files"].items():
                 file = self.path / name
                 found = file.stat().st_size if file.is_file() else "no file"
-                if found != size:
-                    raise RunError(f"{file}: found {found}, expected {size} bytes; {self._again}")
+                if found != seal["bytes"]:
+                    raise RunError(
+                        f"{file}: found {found}, expected {seal['bytes']} bytes: damaged while the "
+                        "run was at work; type the same command again"
+                    )
             return True
-        old, new = manifest["inputs"], json.loads(json.dumps(describe(dict(self.inputs))))
-        changed = sorted(_differences(old, new))
+        changed = differences(manifest["inputs"], self.described)
         raise ConfigError(
-            f"{self.path}: found results of other settings ({', '.join(changed) or 'unknown'} "
-            "changed), expected the settings they were made with; give the run another name, or "
-            f"remove {self.path} to make it again"
+            f"{self.path}: found results of other settings "
+            f"({differences_in_words(changed) or 'unknown'}), expected the settings they were made "
+            f"with; give the run another name, or remove {self.path} to make it again"
         )
+
+    def or_kept(self, allowed: Collection[str]) -> Sealed:
+        """This folder, or what lies there already if only allowed settings of it differ.
+
+        Args:
+            allowed: names of settings, the last part of their key.
+        """
+        manifest = self.manifest
+        if manifest is None or manifest["identity"] == self.identity:
+            return self
+        changed = differences(manifest["inputs"], self.described)
+        is_kept = all(is_allowed(key, allowed) for key in changed)
+        return Sealed(self.path, manifest["inputs"]) if is_kept else self
 
     @contextlib.contextmanager
     def writing(self, **facts: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """A staging folder to fill, and facts to add to; complete when the block ends well."""
+        """A staging folder to fill, and facts to add to; complete when the block ends well.
+
+        Raises:
+            RunError: if the disk is full; what was there before stays.
+        """
         for stale in self.path.parent.glob(f".{self.path.name}.staging-*"):
             shutil.rmtree(stale, ignore_errors=True)
         # The process in the name: what an earlier, killed run left can never be taken for ours.
         staging = self.path.with_name(f".{self.path.name}.staging-{os.getpid()}")
-        staging.mkdir(parents=True)
         started = time.time()
         try:
-            yield staging, facts
+            with disk_errors(self.path):
+                staging.mkdir(parents=True)
+                yield staging, facts
+                write_manifest(
+                    staging,
+                    {
+                        "identity": self.identity,
+                        "inputs": self.described,
+                        "seconds": round(time.time() - started, 3),
+                        "facts": facts,
+                    },
+                )
+                if self.path.exists():
+                    if self.manifest is not None:
+                        raise RunError(f"{self.path}: found complete results, kept them")
+                    shutil.rmtree(self.path)
+                move(staging, self.path)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        manifest = {
-            "identity": self.identity,
-            "inputs": describe(dict(self.inputs)),
-            "seconds": round(time.time() - started, 3),
-            "facts": facts,
-            "files": _sizes(staging),
-        }
-        write_json(staging / MANIFEST, manifest)
-        if self.path.exists():
-            if self.manifest is not None:
-                raise RunError(f"{self.path}: found complete results, expected none: kept them")
-            shutil.rmtree(self.path)
-        os.replace(staging, self.path)
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Bytes of every file, each forced to the disk: the rename must not arrive before them."""
-    sizes: dict[str, int] = {}
-    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
-        with file.open("rb") as content:
-            os.fsync(content)
-        sizes[file.relative_to(folder).as_posix()] = file.stat().st_size
-    return sizes
-
-
-@contextlib.contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock file; the kernel drops it with the process, however that ends.
-
-    Args:
-        path: the lock file, made when missing.
-        wait: wait for the holder instead of refusing.
-
-    Raises:
-        RunError: if another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            raise RunError(
-                f"{path.parent}: found another process at work in it, expected one at a time; "
-                "wait for it, or give this run another name"
-            ) from error
-        yield
-
-
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """Keys whose values differ, the outermost ones that say enough."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            difference
-            for name in {*old, *new}
-            for difference in _differences(
-                old.get(name), new.get(name), f"{key}.{name}" if key else str(name)
-            )
-        ]
-    return [] if old == new else [key or "all"]
+def is_allowed(key: str, allowed: Collection[str]) -> bool:
+    """Whether a difference between settings was allowed: by its last part, or its first."""
+    parts = key.split(".")
+    return parts[-1] in allowed or (parts[0] == "versions" and "versions" in allowed)
 
 
 @final
@@ -231,16 +187,21 @@ class RunFolder:
         """Folder of a trained policy."""
         return self.stage(4) / method / job
 
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Append one line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time.time(), 3), **row}) + "\n")
+    def log(self, event: str, **facts: Any) -> None:
+        """Append one line to ``ledger.jsonl``: what happened to which task, and when.
+
+        A disk that is full or broken keeps it from nobody's work: whoever writes results there
+        will say so.
+        """
+        row = {"time": round(time.time(), 3), "event": event, **facts}
+        with contextlib.suppress(OSError, RunError):
+            append_row(self.path / LEDGER, row)
 
     def status(self, state: str, **facts: Any) -> None:
         """Write ``status.json``: running, interrupted, failed or done."""
         now = round(time.time(), 3)
         write_json(
-            self.path / "status.json",
+            self.path / STATUS,
             {"state": state, "pid": os.getpid(), "updated": now, **facts},
         )
 

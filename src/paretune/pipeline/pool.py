@@ -5,24 +5,21 @@ Two processes of one thread finish a sweep of small models sooner than one proce
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import signal
-import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from queue import Empty
-from typing import Any, final
+from signal import Signals
+from typing import final
 
-from paretune.errors import ParetuneError, RunError
+from paretune.errors import ParetuneError
 from paretune.pipeline.tasks import Place, Task, forget
+from paretune.pipeline.workers import Ended, Progressed, Said, Workers
+from paretune.safety.stopping import Stop, check_stop, orderly, stop_reason, stop_requested
 
 _POLL_SECONDS = 0.25
+_ATTEMPTS = 2
+"""A worker may be killed for what another process did to the memory: once is no proof."""
 
 
 @final
@@ -63,9 +60,12 @@ def run_tasks(
         workers: processes; 1 = in this process.
         watch: called a few times a second.
 
+    A task that fails, and one whose worker dies twice, leaves the others alone. What happened to
+    each is in the ledger of the run.
+
     Raises:
         ConfigError: if a folder holds results of other settings.
-        RunError: if a worker process was killed; finished tasks stay.
+        Stop: if a stop was requested; finished tasks stay, trainings go on another time.
     """
     outcome = Outcome({t.id for t in tasks if t.sealed.is_done()})
     left = [t for t in tasks if t.id not in outcome.done]
@@ -116,110 +116,102 @@ def _ready(left: list[Task], outcome: Outcome) -> list[Task]:
 def _run_here(left: list[Task], place: Place, outcome: Outcome, meter: _Meter) -> None:
     forget()
     while ready := _ready(left, outcome):
+        check_stop()
         task = ready[0]
         left.remove(task)
 
         def progress(done: int, total: int, task_id: str = task.id) -> None:
+            check_stop()
             meter.move(task_id, done, total)
             meter.show([task_id])
 
-        problem = _perform(task, place, progress)
-        if problem is None:
-            outcome.done.add(task.id)
-        else:
-            outcome.failed[task.id] = problem
+        place.run.log("started", task=task.id)
+        try:
+            problem = perform(task, place, progress)
+        except Stop:
+            place.run.log("stopped", task=task.id)
+            raise
+        _note(Ended(task.id, problem), place, outcome)
         meter.show([])
 
 
 def _run_pool(
     left: list[Task], place: Place, workers: int, outcome: Outcome, meter: _Meter
 ) -> None:
-    # A fork server imports the heavy libraries once; its children start in milliseconds and, not
-    # being forks of this process, inherit neither its threads nor its locks.
-    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-    if os.name == "posix":
-        context.set_forkserver_preload(["paretune.pipeline.preload"])
-    queue: Any = context.Queue()
-    lifeline, held = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(workers, context, _start_worker, (queue, lifeline))
-    running: dict[Future[str | None], Task] = {}
-    try:
-        while left or running:
-            for task in _ready(left, outcome)[: workers - len(running)]:
-                left.remove(task)
-                running[executor.submit(_perform_in_worker, task, place)] = task
-            finished, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for future in finished:
-                task = running.pop(future)
-                problem = future.result()
-                if problem is None:
-                    outcome.done.add(task.id)
+    deaths: dict[str, int] = {}
+    given: dict[str, Task] = {}
+    is_told = False
+    # Workers end their tasks in order, so this process waits for them.
+    with Workers(workers, place, perform) as pool, orderly():
+        while pool.running or left:
+            if stop_requested():
+                if not is_told:
+                    place.say(f"{stop_reason()}: trainings end their step and save")
+                    pool.stop()
+                is_told = True
+                if not pool.running:
+                    break
+            elif not pool.running and not _ready(left, outcome):
+                break
+            else:
+                for task in _ready(left, outcome)[: pool.n_free]:
+                    if pool.start(task):
+                        left.remove(task)
+                        given[task.id] = task
+                        place.run.log("started", task=task.id, attempt=deaths.get(task.id, 0) + 1)
+            for event in pool.events(_POLL_SECONDS):
+                if isinstance(event, Progressed):
+                    meter.move(event.task, event.done, event.total)
+                elif isinstance(event, Said):
+                    place.say(event.text)
+                elif event.exit_code is not None and not stop_requested():
+                    deaths[event.task] = deaths.get(event.task, 0) + 1
+                    left += _after_death(event, given[event.task], deaths, place, outcome)
                 else:
-                    outcome.failed[task.id] = problem
-            with contextlib.suppress(Empty):
-                while True:
-                    meter.move(*queue.get_nowait())
-            meter.show([t.id for t in running.values()])
-    except BrokenProcessPool as error:
-        names = ", ".join(t.id for t in running.values())
-        raise RunError(
-            f"a worker process was killed (out of memory?) while working on {names}; finished "
-            "work is kept: type the same command again"
-        ) from error
-    finally:
-        held.close()
-        _stop(executor)
+                    _note(event, place, outcome)
+            meter.show(pool.running)
+    check_stop()
 
 
-def _stop(executor: ProcessPoolExecutor) -> None:
-    processes = list((executor._processes or {}).values())
-    executor.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + 5
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
+def _after_death(
+    event: Ended, task: Task, deaths: dict[str, int], place: Place, outcome: Outcome
+) -> list[Task]:
+    """The task once more, or nothing when it was the last attempt."""
+    how = _how(event.exit_code)
+    place.run.log("died", task=event.task, attempt=deaths[event.task], how=how)
+    if deaths[event.task] < _ATTEMPTS:
+        place.say(f"{event.task}: its worker process {how}; trying once more")
+        return [task]
+    _note(Ended(event.task, f"its worker process {how}, {_ATTEMPTS} times"), place, outcome)
+    return []
 
 
-_queue: Any = None
+def _how(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = Signals(-exit_code).name
+        return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"ended with code {exit_code}"
 
 
-def _start_worker(queue: Any, lifeline: Any) -> None:
-    global _queue
-    _queue = queue
-    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
-    # The parent decides what a Ctrl-C means; a worker that is told to end just ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _die_with(lifeline: Any) -> None:
-    """End this worker when the run was killed: nobody would take its result.
-
-    Only the run holds the other end of the line, so that it ends with the run, however that ends.
-    """
-    with contextlib.suppress(EOFError, OSError):
-        lifeline.recv_bytes()
-    os._exit(75)
+def _note(event: Ended, place: Place, outcome: Outcome) -> None:
+    """Into the outcome and the ledger."""
+    if event.is_stopped or event.exit_code is not None:
+        place.run.log("stopped", task=event.task)
+    elif event.problem is None:
+        outcome.done.add(event.task)
+        place.run.log("done", task=event.task)
+    else:
+        outcome.failed[event.task] = event.problem
+        place.run.log("failed", task=event.task, problem=event.problem)
 
 
-def _perform_in_worker(task: Task, place: Place) -> str | None:
-    def progress(done: int, total: int) -> None:
-        _queue.put((task.id, done, total))
-
-    return _perform(task, place, progress)
-
-
-def _perform(task: Task, place: Place, progress: Callable[[int, int], None]) -> str | None:
+def perform(task: Task, place: Place, progress: Callable[[int, int], None]) -> str | None:
     """What went wrong, or ``None``."""
     try:
         task.perform(place, progress)
     except ParetuneError as error:
         return str(error)
     except Exception as error:
-        place.run.log({"task": task.id, "traceback": traceback.format_exc()})
+        place.run.log("traceback", task=task.id, traceback=traceback.format_exc())
         return f"{type(error).__name__}: {error}"
     return None

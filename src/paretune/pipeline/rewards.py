@@ -17,9 +17,10 @@ from paretune.errors import ConfigError, DataError
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.config_sections import RewardConfig, TrainedReward
 from paretune.pipeline.fingerprint import file_digest, model_identity
-from paretune.pipeline.folder import RunFolder, Sealed, read_json, write_json
+from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.records import TEST, TRAIN, labelled, read_part
 from paretune.pipeline.worlds import world_of
+from paretune.safety.files import read_json, write_json
 from paretune.scoring.score import from_columns, score_responses
 from paretune.scoring.scorer import CallableScorer, Scorer
 
@@ -168,6 +169,7 @@ def _scorer(name: str, reward: RewardConfig, home: Path) -> Scorer:
         input=reward.input,
         turns=reward.turns,
         max_length=reward.max_tokens,
+        revision=reward.revision,
     )
 
 
@@ -302,5 +304,7 @@ def _contents(kinds: Mapping[Role, Mapping[str, RewardConfig]]) -> dict[str, Any
                 file = Path(reward.function.rpartition(":")[0])
                 found[str(file)] = file_digest(file)
             elif reward.model:
-                found[reward.model] = model_identity(str(model_folder(name, reward.model)))
+                folder = model_folder(name, reward.model, reward.revision)
+                pinned = f"@{reward.revision}" if reward.revision else ""
+                found[reward.model + pinned] = model_identity(str(folder))
     return found

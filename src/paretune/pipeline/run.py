@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, final
 
 import yaml
@@ -25,11 +21,14 @@ from paretune.core.results import RunResult
 from paretune.errors import AllFailedError, ConfigError, InputError, Interrupted, RunError
 from paretune.pipeline.base import base_of
 from paretune.pipeline.card import model_card
+from paretune.pipeline.changes import check_begun, require_changeable, require_same_versions
 from paretune.pipeline.checking import preflight
 from paretune.pipeline.comparisons import comparisons_stage, read_materials
 from paretune.pipeline.config import RunConfig, parse_config
+from paretune.pipeline.damage import set_aside_damage, tell_restored
 from paretune.pipeline.fingerprint import model_identity
-from paretune.pipeline.folder import RunFolder, Sealed, locked, read_json, write_json, write_text
+from paretune.pipeline.folder import STATUS, RunFolder, Sealed
+from paretune.pipeline.job_checkpoints import versions
 from paretune.pipeline.measuring import FRONT, box_of, measure_run
 from paretune.pipeline.needs import check_scores
 from paretune.pipeline.pool import Outcome, Watch, default_workers, run_tasks
@@ -37,6 +36,9 @@ from paretune.pipeline.records import read_test_prompts, records_stage
 from paretune.pipeline.rewards import rewards_stage
 from paretune.pipeline.sweep import MethodPlan, check_rows, plan_run
 from paretune.pipeline.tasks import Place, Task
+from paretune.safety.files import read_json, write_json, write_text
+from paretune.safety.lock import locked
+from paretune.safety.stopping import stoppable
 
 Until = Literal["data", "train", "eval", "report"]
 _ORDER: tuple[Until, ...] = ("data", "train", "eval", "report")
@@ -80,7 +82,11 @@ class Finished:
 
 
 def execute(
-    config: RunConfig, path: Path, until: Until = "report", voice: Voice | None = None
+    config: RunConfig,
+    path: Path,
+    until: Until = "report",
+    voice: Voice | None = None,
+    allow_change: Collection[str] = (),
 ) -> Finished:
     """Run, or go on with, everything up to a stage.
 
@@ -90,44 +96,63 @@ def execute(
         until: ``data`` ends after the comparisons, ``train`` after the policies, ``eval`` after
             the front, ``report`` with the page.
         voice: hears what happens.
+        allow_change: settings of :data:`paretune.pipeline.changes.CHANGEABLE` in which trainings
+            that stopped, or are finished, may differ from ``config``.
 
     Raises:
-        ConfigError: if the configuration cannot be carried out, or a stage holds results of
+        BusyError: if another process is at work in the folder.
+        ConfigError: if the configuration cannot be carried out, or the folder holds results of
             other settings.
-        Interrupted: on SIGTERM or Ctrl-C; finished work is kept.
-        RunError: if every method failed, another process is at work in the folder, or a file of
-            a finished stage is damaged.
+        Interrupted: on SIGTERM, SIGUSR1 or Ctrl-C; finished work is kept.
+        RunError: if every method failed.
     """
+    allowed = require_changeable(allow_change)
     preflight(config)
     run = RunFolder(path)
     with locked(path / ".lock"):
-        return _guarded(config, run, until, voice or Voice())
+        return _guarded(config, run, until, voice or Voice(), allowed)
 
 
-def _guarded(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> Finished:
+def _guarded(
+    config: RunConfig, run: RunFolder, until: Until, voice: Voice, allowed: frozenset[str]
+) -> Finished:
     """The run with its status on disk, whatever happens."""
+    before = _status(run)
     if not (run.path / "run.json").exists():
         _write_facts(config, run)
-    status = run.path / "status.json"
-    before = read_json(status) if status.exists() else {}
+    elif before.get("state") != "done":
+        require_same_versions(run, allowed)
     run.status("running")
     try:
-        with _interruptible():
-            finished = _execute(config, run, until, voice)
-    except _Stop as stop:
-        run.status("interrupted")
-        raise Interrupted(str(stop)) from None
+        with stoppable():
+            finished = _execute(config, run, until, voice, allowed)
+    except Interrupted as stop:
+        with contextlib.suppress(OSError, RunError):
+            run.status("interrupted", reason=str(stop))
+        raise
     except Exception as error:
         if isinstance(error, InputError) and before.get("state") == "done":
-            write_json(status, before)  # what was refused changed nothing
+            write_json(run.path / STATUS, before)  # what was refused changed nothing
         else:
-            run.status("failed", error=str(error))
+            with contextlib.suppress(OSError, RunError):  # the first error is the one to tell
+                run.status("failed", error=str(error))
         raise
     run.status("failed" if finished.failed else "done", failed=finished.failed)
     return finished
 
 
-def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> Finished:
+def _status(run: RunFolder) -> dict[str, Any]:
+    """What the run was when it was left; a damaged file tells nothing that matters."""
+    try:
+        return dict(read_json(run.path / STATUS))
+    except (RunError, TypeError, ValueError):
+        return {}
+
+
+def _execute(
+    config: RunConfig, run: RunFolder, until: Until, voice: Voice, allowed: frozenset[str]
+) -> Finished:
+    again = set_aside_damage(run, voice.say)
     voice.say("records: reading and checking")
     records = records_stage(config, run, voice.say, voice.step)
     voice.say(_account(records))
@@ -141,10 +166,9 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
     voice.say(f"comparisons: {facts['comparisons']:,} of {facts['responses']:,} responses")
     rows = (facts["responses"], facts["comparisons"])
     n_prompts = len(read_test_prompts(config, run))
-    plans = plan_run(config, run, rows, n_prompts, comparisons.identity)
+    plans = plan_run(config, run, rows, n_prompts, comparisons.identity, allowed)
     tasks = _once([t for plan in plans for t in (*plan.policies, *plan.replies, *plan.users)])
-    for task in tasks:
-        task.sealed.is_done()
+    check_begun(tasks, allowed, voice.say)
     # Only now is nothing refused any more: until here the folder tells of the settings it had.
     _write_facts(config, run)
     if until == "data":
@@ -157,7 +181,8 @@ def _execute(config: RunConfig, run: RunFolder, until: Until, voice: Voice) -> F
         tasks = _once([t for plan in plans for t in plan.policies])
     workers = config.workers or default_workers()
     voice.say(f"policies and replies: {len(tasks)} tasks on {workers} processes")
-    outcome = run_tasks(tasks, Place(config, run, base), workers, voice.watch)
+    outcome = run_tasks(tasks, Place(config, run, base, voice.say), workers, voice.watch)
+    tell_restored(run, again, voice.say)
     if until == "train":
         return Finished(run, None, outcome.failed)
     _require_something(plans, outcome)
@@ -214,14 +239,12 @@ def stored_config(run: RunFolder) -> RunConfig:
 
 def _write_facts(config: RunConfig, run: RunFolder) -> None:
     """``run.json``: every resolved value, and how the run was started."""
-    names = ("paretune", "torch", "transformers", "peft", "accelerate", "moocore", "numpy")
     write_json(
         run.path / "run.json",
         {
             "config": json.loads(config.model_dump_json()),
             "command": shlex.join(["paretune", *sys.argv[1:]]),
-            "python": platform.python_version(),
-            "versions": {name: version(name) for name in names},
+            "versions": versions(),
         },
     )
     asked = config.model_dump(mode="json", exclude_unset=True)
@@ -245,7 +268,7 @@ def _require_something(plans: list[MethodPlan], outcome: Outcome) -> None:
 def _account(records: Sealed) -> str:
     facts: dict[str, Any] = (records.manifest or {})["facts"]
     skipped = sum(facts.get("skipped", {}).values()) + sum(facts.get("cut", {}).values())
-    left_out = f", {skipped:,} left out" if skipped else ""
+    left_out = f", {skipped:,} left out (kept in 1-records/quarantine.jsonl)" if skipped else ""
     return (
         f"records: {facts['rows_read']:,} rows read, {facts['used']:,} used{left_out}; "
         f"{facts['test_prompts']:,} prompts kept for evaluation"
@@ -255,30 +278,3 @@ def _account(records: Sealed) -> str:
 def _say_accuracy(rewards: Sealed, voice: Voice) -> None:
     for name, accuracy in ((rewards.manifest or {})["facts"]).get("accuracy", {}).items():
         voice.say(f"reward model {name}: {accuracy:.3f} of held-out pairs right (chance .5)")
-
-
-class _Stop(BaseException):
-    """A signal: no ``except Exception`` of a task, a library or a reward may swallow it."""
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the run in order; the second one ends it at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise _Stop(
-            f"interrupted by {signal.Signals(number).name}; finished work is kept: type the same "
-            "command again"
-        )
-
-    try:
-        old = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: whoever owns it decides
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

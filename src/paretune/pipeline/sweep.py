@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -61,7 +61,12 @@ class MethodPlan:
 
 
 def plan_run(
-    config: RunConfig, run: RunFolder, n_rows: tuple[int, int], n_prompts: int, above: str
+    config: RunConfig,
+    run: RunFolder,
+    n_rows: tuple[int, int],
+    n_prompts: int,
+    above: str,
+    allowed: frozenset[str] = frozenset(),
 ) -> list[MethodPlan]:
     """Every method of a run as tasks, the reference policy first.
 
@@ -73,11 +78,15 @@ def plan_run(
         n_rows: training responses and comparisons, for progress.
         n_prompts: evaluation prompts.
         above: identity of stage 3, which every job follows from.
+        allowed: settings in which finished and stopped trainings may differ from ``config``.
     """
     made: Made = {}
     return [
         _plan_reference(config, run, n_prompts, above),
-        *(_plan_method(config, run, m, n_rows, n_prompts, above, made) for m in config.methods),
+        *(
+            _plan_method(config, run, m, n_rows, n_prompts, above, made, allowed)
+            for m in config.methods
+        ),
     ]
 
 
@@ -96,6 +105,7 @@ def _plan_method(
     n_prompts: int,
     above: str,
     made: Made,
+    allowed: frozenset[str],
 ) -> MethodPlan:
     built = config.build_method(method)
     tradeoffs = config.tradeoffs_of(method)
@@ -116,13 +126,14 @@ def _plan_method(
         inputs: dict[str, Any] = {
             "above": above,
             "job": describe(_nameless(first) if first.group is None else together),
-            "settings": asdict(settings),
+            "settings": settings.identity(),
             "needs": {n: sealed[n].identity for n in first.needs if n != BASE},
             "seed": config.seed,
         }
         if first.online is not None:
             inputs["max_new_tokens"] = config.generate.max_new_tokens
-        place = Sealed(run.policy(method.name, first.group or first.id), inputs)
+        path = run.policy(method.name, first.group or first.id)
+        place = Sealed(path, inputs).or_kept(allowed)
         weight = _train_weight(first, settings, n_rows)
         needed = {n: folders[n] for n in first.needs if n != BASE and n in folders}
         task = TrainTask(
@@ -134,6 +145,7 @@ def _plan_method(
             tuple(dict.fromkeys(needs)),
             weight,
             {n: r.sealed.path for n, r in rounds.items()},
+            allowed,
         )
         owner = made.setdefault(place.identity, task)
         assert isinstance(owner, TrainTask)

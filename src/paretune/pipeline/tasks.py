@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,13 @@ from paretune.engines.lm.settings import TrainSettings
 from paretune.pipeline.comparisons import Materials, read_materials
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.job_checkpoints import (
+    METRICS,
+    Say,
+    checkpoints_of,
+    silent,
+    training_log,
+)
 from paretune.pipeline.job_inputs import conditioned_prompts, job_inputs, round_prompts
 from paretune.pipeline.records import read_test_prompts
 from paretune.pipeline.replies import (
@@ -30,6 +38,7 @@ from paretune.pipeline.replies import (
 )
 from paretune.pipeline.rewards import Role, read_normalizer, scorers
 from paretune.pipeline.worlds import world_of
+from paretune.safety.ledger import append_row
 from paretune.scoring.score import score_responses
 from paretune.scoring.scorer import Scorer
 
@@ -48,11 +57,13 @@ class Place:
         config: of the run.
         run: folder of the run.
         base: path or hub id of the base.
+        say: hears what a person must know; a worker passes it on to the run.
     """
 
     config: RunConfig
     run: RunFolder
     base: str
+    say: Say = silent
 
 
 class Task(Protocol):
@@ -96,6 +107,7 @@ class TrainTask:
         needs: tasks that must be done before.
         weight: rough cost, for progress.
         rounds: of a job that learns from replies, their folder by the job that gave them.
+        allowed: settings that may differ from those a stopped job began with.
     """
 
     method: str
@@ -106,6 +118,7 @@ class TrainTask:
     needs: tuple[str, ...]
     weight: float
     rounds: Mapping[str, Path] = field(default_factory=dict)
+    allowed: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -119,14 +132,9 @@ class TrainTask:
             return {self.jobs[0].id: self.sealed.path}
         return {job.id: self.sealed.path / job.id for job in self.jobs}
 
-    @property
-    def _checkpoints(self) -> Checkpoints | None:
-        """Beside the folder it makes, and of these very inputs: no other job goes on from them."""
-        from paretune.engines.lm.checkpoints import Checkpoints
-
-        minutes, path = self.settings.checkpoint_minutes, self.sealed.path
-        name = f".{path.name}.checkpoints-{self.sealed.identity[:16]}"
-        return Checkpoints(path.with_name(name), minutes) if minutes else None
+    def checkpoints(self, say: Say = silent) -> Checkpoints | None:
+        """Beside the folder it makes; ``None`` where the settings ask for none."""
+        return checkpoints_of(self.sealed, self.settings, self.allowed, say)
 
     def perform(self, place: Place, progress: Progress) -> None:
         """Train and save the policies, going on from where a killed run stopped."""
@@ -136,9 +144,11 @@ class TrainTask:
 
         here, job = context(place), self.jobs[0]
         settings = replace(self.settings, seed=self.settings.seed + place.config.seed)
-        checkpoints = self._checkpoints
+        checkpoints = self.checkpoints(place.say)
         kept = contextlib.nullcontext() if checkpoints is None else checkpoints.kept()
         with kept, self.sealed.writing() as (folder, facts):
+            spent = 0.0 if checkpoints is None else checkpoints.spent()
+            log = training_log(folder, checkpoints)
             model = _start_model(place, self.needed.get(job.start), settings, job)
             inputs = job_inputs(place, here, self.method, job, self.needed, self.rounds)
             jobs: Sequence[TrainingJob] = self.jobs
@@ -150,7 +160,7 @@ class TrainTask:
             def watch(step: int, steps: int, numbers: Any) -> None:
                 if "loss" in numbers:  # the library's last log line holds totals instead
                     losses.append(numbers["loss"])
-                place.run.log({"stage": 4, "task": self.id, "step": step, **numbers})
+                append_row(log, {"step": step, **numbers})
                 progress(step, steps)
 
             save, cost = train_jobs(
@@ -158,8 +168,10 @@ class TrainTask:
             )
             staged = [folder / path.relative_to(self.sealed.path) for path in self.folders.values()]
             save(load_tokenizer(place.base), staged)
+            if log.exists() and log.parent != folder:
+                shutil.copy(log, folder / METRICS)
             facts.update(
-                seconds=round(cost.seconds, 3), tokens=cost.tokens, steps=cost.steps,
+                seconds=round(spent + cost.seconds, 3), tokens=cost.tokens, steps=cost.steps,
                 rows=cost.rows, last_loss=losses[-1] if losses else None,
                 **({"floors": cost.floors} if cost.floors else {}),
             )  # fmt: skip

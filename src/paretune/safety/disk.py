@@ -15,6 +15,9 @@ from paretune.errors import RunError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when there is no room, for this user, or in one file."""
 
+BROKEN = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EROFS)
+"""What the system says when the disk itself fails."""
+
 _MARGIN = 1.2
 """A save may be a little larger than the one before."""
 
@@ -43,18 +46,23 @@ def bytes_free(folder: Path) -> int:
 
 @contextlib.contextmanager
 def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
-    """Say "disk full" where a library says something else, or nothing that helps.
+    """Say which disk is full or broken where a library says something else, or nothing that helps.
 
     Args:
         path: what is written.
         needed: bytes, where they are known.
 
     Raises:
-        RunError: in place of an error that a missing place on the disk explains.
+        RunError: in place of an error that the disk explains.
     """
     try:
         yield
     except OSError as error:
+        if error.errno in BROKEN:
+            raise RunError(
+                f"{error.filename or path}: found {error.strerror}, expected a disk that works; "
+                "what was saved before is kept: type the same command again"
+            ) from error
         if error.errno not in FULL and not _is_full(str(error)):
             raise
         raise RunError(_no_room(path, needed, bytes_free(path), error)) from error
@@ -79,7 +87,11 @@ def _is_full(said: str) -> bool:
 
 def _no_room(path: Path, needed: int, free: int, cause: Exception | None = None) -> str:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    if limit != resource.RLIM_INFINITY and limit < max(needed, 1) and free >= needed:
+    said_too_large = cause is not None and (
+        getattr(cause, "errno", None) == errno.EFBIG or "too large" in str(cause).lower()
+        or "os error 27" in str(cause).lower()
+    )  # fmt: skip
+    if limit != resource.RLIM_INFINITY and (said_too_large or limit < needed <= free):
         found = f"a limit of {limit:,} bytes a file (ulimit -f)"
     else:
         found = f"{free:,} bytes free"

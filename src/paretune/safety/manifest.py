@@ -3,14 +3,64 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from paretune.errors import RunError
+from paretune.safety.files import read_json, sync_folder, write_json
+
+MANIFEST = "manifest.json"
+
 Files = dict[str, dict[str, Any]]
 """Name below the folder to ``{"bytes": size, "sha256": 64 hex digits}``."""
+
+
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Seal a folder: ``manifest.json`` with facts and all files, and with a hash of itself.
+
+    It is written last, when everything else has reached the disk: a folder without one is torn.
+    """
+    content = {**facts, "files": seal_files(folder)}
+    write_json(folder / MANIFEST, {**content, "sha256": _digest(content)})
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder; ``None`` = it was never sealed.
+
+    Raises:
+        RunError: if the manifest is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.exists() and not path.is_symlink():
+        return None
+    if path.is_symlink():
+        raise RunError(f"{path}: found a link, expected a file")
+    found = read_json(path)
+    if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
+        raise RunError(f"{path}: found no list of files, expected one")
+    if found.pop("sha256", None) != _digest(found):
+        raise RunError(f"{path}: found other content than was sealed (sha256 differs)")
+    return found
+
+
+def find_problems(folder: Path) -> list[str]:
+    """Everything that is wrong with a sealed folder, its manifest included."""
+    try:
+        manifest = read_manifest(folder)
+    except RunError as error:
+        return [str(error)]
+    if manifest is None:
+        return [f"{folder / MANIFEST}: found no file, expected the manifest of a sealed folder"]
+    return find_damage(folder, manifest["files"])
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def seal_files(folder: Path) -> Files:
@@ -27,11 +77,7 @@ def seal_files(folder: Path) -> Files:
             size = os.fstat(content.fileno()).st_size
         files[file.relative_to(folder).as_posix()] = {"bytes": size, "sha256": digest}
     for place, _, _ in os.walk(folder, topdown=False):
-        handle = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(Path(place))
     return files
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from paretune.errors import Interrupted
 
@@ -81,16 +82,16 @@ def orderly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Signals ask for a stop while the block runs; outside the main thread it changes nothing.
+    """Signals ask for a stop while the block runs; blocks may be nested.
 
     Raises:
         Interrupted: if it was stopped.
     """
-    try:
-        old = {number: signal.signal(number, _on_signal) for number in SIGNALS}
-    except ValueError:  # not the main thread: whoever owns it decides
-        yield
-        return
+    old: dict[int, Any] = {}
+    if signal.getsignal(SIGNALS[0]) is not _on_signal:  # else an outer block has done it
+        # Not in another thread than the first: whoever owns the first decides.
+        with contextlib.suppress(ValueError):
+            old = {number: signal.signal(number, _on_signal) for number in SIGNALS}
     try:
         yield
         check_stop()  # asked at the very end, or swallowed on the way
@@ -99,7 +100,8 @@ def stoppable() -> Iterator[None]:
             f"interrupted by {stop}; finished work is kept: type the same command again"
         ) from None
     finally:
-        _state.requested = 0
+        if old:
+            _state.requested = 0
         for number, handler in old.items():
             signal.signal(number, handler)
 

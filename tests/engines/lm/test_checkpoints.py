@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paretune.engines.lm.checkpoints import Checkpoints, is_intact, seal, write_whole
-from paretune.errors import RunError
+from paretune.engines.lm.checkpoints import Checkpoints
+from paretune.errors import ConfigError, RunError
+from paretune.safety.files import move, write_bytes
+from paretune.safety.manifest import MANIFEST, find_problems, write_manifest
 
 
 def make(folder: Path, step: int, content: bytes = b"parameters") -> Path:
@@ -21,6 +23,11 @@ def make(folder: Path, step: int, content: bytes = b"parameters") -> Path:
     (checkpoint / "deep").mkdir(parents=True)
     (checkpoint / "model.bin").write_bytes(content)
     (checkpoint / "deep" / "state.json").write_text("{}")
+    return checkpoint
+
+
+def seal(checkpoint: Path, **identity: object) -> Path:
+    write_manifest(checkpoint, {"step": 0, "seconds": 1.5, "identity": identity})
     return checkpoint
 
 
@@ -39,8 +46,7 @@ def test_the_newest_is_by_steps_and_not_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["bit", "cut", "gone", "seal", "empty seal", "list"])
 def test_a_damaged_one_falls_back_to_the_one_before(tmp_path: Path, damage: str) -> None:
     seal(make(tmp_path, 5))
-    newer = make(tmp_path, 6)
-    seal(newer)
+    newer = seal(make(tmp_path, 6))
     file = newer / "model.bin"
     if damage == "bit":
         content = bytearray(file.read_bytes())
@@ -49,13 +55,42 @@ def test_a_damaged_one_falls_back_to_the_one_before(tmp_path: Path, damage: str)
     elif damage == "cut":
         file.write_bytes(file.read_bytes()[:-1])
     elif damage == "gone":
-        (newer / "deep" / "state.json").unlink()
-    elif damage == "seal":
-        (newer / "sealed.json").write_text("{")
+        file = newer / "deep" / "state.json"
+        file.unlink()
     else:
-        (newer / "sealed.json").write_text("[]" if damage == "list" else "{}")
-    assert not is_intact(newer)
-    assert Checkpoints(tmp_path).newest() == tmp_path / "checkpoint-5"
+        file = newer / MANIFEST
+        file.write_text({"seal": "{", "list": "[]", "empty seal": "{}"}[damage])
+    assert find_problems(newer)
+    said: list[str] = []
+    checkpoints = Checkpoints(tmp_path, say=said.append)
+    assert checkpoints.newest() == tmp_path / "checkpoint-5"
+    assert said[0].startswith(f"damaged: {file}: ")
+    assert said[1:] == [f"{tmp_path.name}: goes on from step 5 instead of step 6"]
+    assert not newer.exists()
+    assert checkpoints.spent() == 1.5
+
+
+def test_nothing_is_gone_on_from_where_all_are_damaged(tmp_path: Path) -> None:
+    (seal(make(tmp_path, 6)) / "model.bin").unlink()
+    said: list[str] = []
+    assert Checkpoints(tmp_path, say=said.append).newest() is None
+    assert said[-1] == f"{tmp_path.name}: starts again instead of step 6"
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    checkpoint = seal(make(tmp_path, 6), settings={"learning_rate": 1e-3}, versions={"torch": "1"})
+    now = {"settings": {"learning_rate": 1e-4}, "versions": {"torch": "2"}}
+    refused = Checkpoints(tmp_path, identity=now)
+    message = (
+        r"stopped at step 6 of other settings \(settings\.learning_rate 0\.001 -> 0\.0001, "
+        r"versions\.torch 1 -> 2\), .*--allow-change learning_rate,versions"
+    )
+    for look in (refused.check, refused.newest):
+        with pytest.raises(ConfigError, match=message):
+            look()
+    assert Checkpoints(tmp_path, identity=now, is_allowed=lambda key: True).newest() == checkpoint
+    with pytest.raises(ConfigError, match=r"\(versions\.torch"):
+        Checkpoints(tmp_path, identity=now, is_allowed=lambda key: "rate" in key).newest()
 
 
 def test_nothing_to_go_on_from(tmp_path: Path) -> None:
@@ -80,7 +115,7 @@ def test_they_are_kept_until_the_job_is_done(
     checkpoints = Checkpoints(tmp_path / "kept")
     checkpoints.folder.mkdir()
     with contextlib.suppress(KeyboardInterrupt, RunError), checkpoints.kept():
-        checkpoint = make(checkpoints.folder, 3)
+        checkpoint = make(checkpoints.folder / ("." if is_saved else ".staging"), 3)
         if is_saved:
             seal(checkpoint)
         if problem is not None:
@@ -92,8 +127,9 @@ def _save_for_ever(folder: Path) -> None:
     step = 0
     while True:
         step += 1
-        seal(make(folder, step, bytes([step % 256]) * 200_000))
-        write_whole(folder / "best.json", str(step).encode() * 1000)
+        staged = seal(make(folder / ".staging", step, bytes([step % 256]) * 200_000))
+        move(staged, folder / staged.name)
+        write_bytes(folder / "best.json", str(step).encode() * 1000)
 
 
 def test_killed_at_random_moments_of_saving(tmp_path: Path) -> None:

@@ -1,26 +1,44 @@
-"""Checkpoints inside a job: sealed when they are whole, and only whole ones are gone on from."""
+"""Checkpoints inside a job: sealed when they are whole, and only whole ones are gone on from.
+
+The library fills ``.staging/checkpoint-N/``; when all is on the disk with its hashes, the folder is
+renamed into place. What lies there is whole, was finite, and says what it follows from.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
+import torch
 from transformers import TrainerCallback
 
-from paretune.errors import RunError
+from paretune.errors import ConfigError, RunError
+from paretune.safety.disk import require_room, size_of
+from paretune.safety.files import move
+from paretune.safety.manifest import (
+    differences,
+    differences_in_words,
+    find_problems,
+    read_manifest,
+    write_manifest,
+)
+from paretune.safety.stopping import Stop, stop_reason, stop_requested
 
-_SEAL = "sealed.json"
+STAGING = ".staging"
 _PREFIX = "checkpoint-"
+_KEPT = 2
+"""The one before stays: a disk may damage the newest at any time."""
 _AGREE = 10
 """Steps between two looks at the clock when several processes must agree on a save."""
+
+
+def _silent(text: str) -> None:
+    """Says nothing."""
 
 
 @final
@@ -32,20 +50,54 @@ class Checkpoints:
         folder: of this job and no other.
         minutes: between checkpoints; 0 = not by the clock.
         steps: between checkpoints; 0 = not by the count.
+        identity: everything the job follows from, as JSON values. A checkpoint of anything else is
+            refused.
+        is_allowed: whether a key of the identity may differ all the same.
+        say: hears what was found damaged, and what that costs.
     """
 
     folder: Path
     minutes: float = 0.0
     steps: int = 0
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    is_allowed: Callable[[str], bool] = lambda key: False
+    say: Callable[[str], None] = _silent
 
     def newest(self) -> Path | None:
-        """The newest whole checkpoint; torn ones, which a kill left, are removed."""
-        found = [p for p in self.folder.glob(f"{_PREFIX}*") if p.is_dir()]
-        for checkpoint in sorted(found, key=checkpoint_step, reverse=True):
-            if is_intact(checkpoint):
+        """The newest whole checkpoint; damaged ones are told and removed.
+
+        Raises:
+            ConfigError: if it was made with other settings; names them all.
+        """
+        damaged: list[Path] = []
+        for checkpoint in self._found():
+            problems = find_problems(checkpoint)
+            if not problems:
+                self._require_same(checkpoint)
+                self._tell(damaged, checkpoint_step(checkpoint))
                 return checkpoint
-            shutil.rmtree(checkpoint)
+            for problem in problems:
+                self.say(f"damaged: {problem}")
+            damaged.append(checkpoint)
+        self._tell(damaged, 0)
         return None
+
+    def check(self) -> None:
+        """Refuse to go on from a checkpoint of other settings; changes nothing.
+
+        Raises:
+            ConfigError: as :meth:`newest`.
+        """
+        for checkpoint in self._found():
+            if not find_problems(checkpoint):
+                self._require_same(checkpoint)
+                return
+
+    def spent(self) -> float:
+        """CPU seconds that went into the newest checkpoint."""
+        found = self._found()
+        manifest = read_manifest(found[0]) if found and not find_problems(found[0]) else None
+        return float((manifest or {}).get("seconds", 0.0))
 
     def clear(self) -> None:
         """Remove them all: the job is done, or nothing can be gone on from."""
@@ -60,10 +112,34 @@ class Checkpoints:
         try:
             yield
         except BaseException:
-            if self.newest() is None:
+            if not self._found():
                 self.clear()
             raise
         self.clear()
+
+    def _found(self) -> list[Path]:
+        found = [p for p in self.folder.glob(f"{_PREFIX}*") if p.is_dir()]
+        return sorted(found, key=checkpoint_step, reverse=True)
+
+    def _tell(self, damaged: list[Path], step: int) -> None:
+        if damaged:
+            first = checkpoint_step(damaged[0])
+            start = f"goes on from step {step}" if step else "starts again"
+            self.say(f"{self.folder.name}: {start} instead of step {first}")
+        for checkpoint in damaged:
+            _remove(checkpoint)
+
+    def _require_same(self, checkpoint: Path) -> None:
+        manifest = read_manifest(checkpoint) or {}
+        changed = differences(manifest.get("identity"), dict(self.identity))
+        if refused := {k: v for k, v in changed.items() if not self.is_allowed(k)}:
+            names = ",".join(sorted({_name(key) for key in refused}))
+            raise ConfigError(
+                f"{self.folder}: found a job stopped at step {checkpoint_step(checkpoint)} of "
+                f"other settings ({differences_in_words(refused)}), expected the settings it began "
+                f"with; give the run another name, go on with --allow-change {names} where that "
+                "is offered, or remove the folder to start the job again"
+            )
 
 
 def checkpoint_step(checkpoint: Path) -> int:
@@ -72,89 +148,95 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def seal(checkpoint: Path) -> None:
-    """Declare a checkpoint whole: hashes of all its files, forced to the disk before the seal."""
-    hashes = {}
-    for file in sorted(f for f in checkpoint.rglob("*") if f.is_file() and f.name != _SEAL):
-        with file.open("rb") as content:
-            hashes[file.relative_to(checkpoint).as_posix()] = _sha256(content)
-            os.fsync(content)
-    write_whole(checkpoint / _SEAL, json.dumps(hashes, indent=1).encode())
+def _name(key: str) -> str:
+    return "versions" if key.startswith("versions") else key.rpartition(".")[2]
 
 
-def is_intact(checkpoint: Path) -> bool:
-    """Whether a checkpoint is sealed, and every file is what it was when it was sealed."""
-    try:
-        hashes = json.loads((checkpoint / _SEAL).read_bytes())
-        for name, expected in hashes.items():
-            with (checkpoint / name).open("rb") as content:
-                if _sha256(content) != expected:
-                    return False
-    except (OSError, ValueError, AttributeError):
-        return False
-    return bool(hashes)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, whatever happens."""
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file)
-    os.replace(staged, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _sha256(content: Any) -> str:
-    return hashlib.file_digest(content, "sha256").hexdigest()
+def _remove(checkpoint: Path) -> None:
+    """By renaming first: one that is half removed must not be taken for a damaged one."""
+    hidden = checkpoint.with_name(f".old-{checkpoint.name}")
+    shutil.rmtree(hidden, ignore_errors=True)
+    move(checkpoint, hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 @final
 class SealCallback(TrainerCallback):
-    """Asks for a checkpoint when it is time, and seals what was saved.
+    """Asks for a checkpoint when it is time, seals what was saved, and ends the job on request.
 
     Args:
         checkpoints: where and how often.
-        processes: that train together; they save at the same step.
+        processes: that train together; they save, and stop, at the same step.
+        trainer: fills the checkpoints; see :class:`paretune.engines.lm.training_state.PlainState`.
     """
 
-    def __init__(self, checkpoints: Checkpoints, processes: int) -> None:
-        self._checkpoints, self._processes = checkpoints, processes
-        self._saved = time.monotonic()
+    def __init__(self, checkpoints: Checkpoints, processes: int, trainer: Any) -> None:
+        self._checkpoints, self._processes, self._trainer = checkpoints, processes, trainer
+        self._saved, self._started = time.monotonic(), time.process_time()
+        self._spent, self._size = checkpoints.spent(), 0
+        self._is_stopped = False
+        shutil.rmtree(checkpoints.folder / STAGING, ignore_errors=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After an optimizer step."""
-        if not self._checkpoints.minutes or state.global_step >= state.max_steps:
+        step, steps = state.global_step, state.max_steps
+        if step >= steps:
             return
-        if self._processes > 1 and state.global_step % _AGREE:
-            return
-        is_due = time.monotonic() - self._saved >= 60 * self._checkpoints.minutes
-        control.should_save |= _anyone(is_due) if self._processes > 1 else is_due
+        by_count, minutes = self._checkpoints.steps, self._checkpoints.minutes
+        if self._anyone(stop_requested()):
+            self._is_stopped = control.should_save = control.should_training_stop = True
+        elif by_count and step % by_count == 0:
+            control.should_save = True
+        elif minutes and (self._processes == 1 or step % _AGREE == 0):
+            is_due = time.monotonic() - self._saved >= 60 * minutes
+            control.should_save |= self._anyone(is_due)
+        if control.should_save and state.is_world_process_zero:
+            require_room(self._checkpoints.folder, self._size)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """After the library wrote its files."""
+        """After the trainer wrote its files."""
         self._saved = time.monotonic()
         if self._processes > 1:
-            import torch
-
             torch.distributed.barrier()  # every process has a file of its own
-        if not state.is_world_process_zero:
-            return
-        checkpoint = Path(args.output_dir) / f"{_PREFIX}{state.global_step}"
-        if not checkpoint.is_dir():
-            raise RunError(f"{checkpoint}: found no checkpoint after it was saved, expected one")
-        seal(checkpoint)
+        if state.is_world_process_zero:
+            self._seal(state.global_step)
 
+    def finish(self) -> None:
+        """After the training: end the job where it was asked to.
 
-def _anyone(is_due: bool) -> bool:
-    """Whether any process says so."""
-    import torch
+        Raises:
+            Stop: then; its last checkpoint is sealed.
+        """
+        if self._is_stopped:
+            raise Stop(stop_reason())
 
-    answers: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(answers, is_due)
-    return any(answers)
+    def _seal(self, step: int) -> None:
+        staged = self._checkpoints.folder / STAGING / f"{_PREFIX}{step}"
+        if not staged.is_dir():
+            raise RunError(f"{staged}: found no checkpoint after it was saved, expected one")
+        if not self._trainer.is_finite():
+            shutil.rmtree(staged)
+            raise RunError(
+                f"training diverged: a parameter or an average of the optimizer is not finite at "
+                f"step {step}; expected finite numbers (try a smaller learning_rate)"
+            )
+        seconds = self._spent + time.process_time() - self._started
+        write_manifest(
+            staged,
+            {"step": step, "seconds": seconds, "identity": dict(self._checkpoints.identity)},
+        )
+        self._size = size_of(staged)
+        sealed = self._checkpoints.folder / staged.name
+        if sealed.exists():
+            _remove(sealed)
+        move(staged, sealed)
+        for older in self._checkpoints._found()[_KEPT:]:
+            _remove(older)
+
+    def _anyone(self, is_so: bool) -> bool:
+        """Whether any process says so; all of them learn it at the same step."""
+        if self._processes == 1:
+            return is_so
+        answer = torch.tensor([is_so], dtype=torch.int32, device=self._trainer.args.device)
+        torch.distributed.all_reduce(answer, op=torch.distributed.ReduceOp.MAX)
+        return bool(answer.item())

@@ -23,7 +23,7 @@ from torch import Tensor
 from paretune.core.constrained import ConstrainedGoal
 from paretune.core.job import TrainingJob
 from paretune.engines.lm.batches import batch_schedule, by_tokens, row_lengths
-from paretune.engines.lm.checkpoints import Checkpoints, checkpoint_step, write_whole
+from paretune.engines.lm.checkpoints import Checkpoints, checkpoint_step
 from paretune.engines.lm.constraint_state import ConstraintState
 from paretune.engines.lm.forward import autocast
 from paretune.engines.lm.heads import HeadedScorer
@@ -39,6 +39,7 @@ from paretune.engines.lm.trainer import (
 )
 from paretune.errors import InfeasibleError, InputError
 from paretune.functional.goal_table import GoalTable, goal_table, require_floors
+from paretune.safety.files import write_bytes
 
 _PER_ROW = 4
 """Responses of a prompt that share a row, at most: they share its encoding."""
@@ -139,7 +140,7 @@ def _log_of(folder: Path, checkpoints: Checkpoints | None) -> Path:
     lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
     # A kill may have torn the last line; steps are in order, so the first later one ends the rest.
     kept = (line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
-    write_whole(log, "".join(kept).encode())
+    write_bytes(log, "".join(kept).encode())
     return log
 
 

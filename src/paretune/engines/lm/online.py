@@ -20,7 +20,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from paretune.core.job import Offline, TrainingJob
 from paretune.core.online import OnlineGoal
-from paretune.engines.lm.checkpoints import Checkpoints, SealCallback
+from paretune.engines.lm.checkpoints import STAGING, Checkpoints
 from paretune.engines.lm.job_data import JobCost, JobData
 from paretune.engines.lm.online_trainer import (
     RewardCallback,
@@ -38,6 +38,7 @@ from paretune.engines.lm.trainer import (
     check_parameters,
     flush_denormals,
     n_processes,
+    train_to_end,
 )
 from paretune.errors import ConfigError, InputError
 
@@ -131,11 +132,10 @@ def train_online(
     asker = Asker.of(goal, inputs, settings.seed, dtype)
     n_prompts, per_step = len(inputs.encoded.prompts), goal.prompts * n_processes()
     steps = settings.n_steps(n_prompts * goal.generations, n_processes())
-    resume = checkpoints.newest() if checkpoints else None
     with flush_denormals(), quiet_trl():
         args = _arguments(
             goal, inputs, settings, steps, device.type == "cpu", dtype is torch.bfloat16,
-            checkpoints.folder if checkpoints else folder, checkpoints.steps if checkpoints else 0,
+            checkpoints.folder / STAGING if checkpoints else folder,
         )  # fmt: skip
         order = prompt_order(n_prompts, per_step, steps, settings.seed)
         trainer = online_trainer(goal.algorithm, asker, order, model, args)
@@ -144,10 +144,8 @@ def train_online(
         names = inputs.data.rewards.objectives.names
         trainer.add_callback(RewardCallback(trainer, asker, names))
         trainer.add_callback(WatchCallback(trainer, progress))
-        if checkpoints is not None:
-            trainer.add_callback(SealCallback(checkpoints, n_processes()))
         with counted_positions([model, trainer.ref_model]):
-            trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+            train_to_end(trainer, checkpoints)
     check_parameters(model, steps)
     _without_reference(model)
     replies = per_step * goal.generations * steps
@@ -163,7 +161,6 @@ def _arguments(
     is_cpu: bool,
     is_bfloat16: bool,
     folder: Path,
-    save_steps: int,
 ) -> Any:
     """Our settings in the words of TRL; what is not named here keeps its default."""
     from trl import GRPOConfig, RLOOConfig
@@ -199,9 +196,7 @@ def _arguments(
         "reward_weights": list(goal.weights),
         "temperature": goal.temperature,
         "max_completion_length": inputs.own.max_new_tokens,
-        "save_strategy": "steps" if save_steps else "no",
-        "save_steps": max(1, save_steps),
-        "save_total_limit": 2,
+        "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
         "logging_nan_inf_filter": False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from paretune.core.online import Algorithm
 from paretune.engines.lm.own_replies import Asker
 from paretune.engines.lm.trainer import check_finite
+from paretune.engines.lm.training_state import PlainState
 from paretune.errors import InputError
 
 
@@ -42,7 +43,7 @@ def online_trainer(
     is_rloo = algorithm == "rloo"
     base: Any = RLOOTrainer if is_rloo else GRPOTrainer
 
-    class OnlineTrainer(base):  # type: ignore[misc]
+    class OnlineTrainer(PlainState, base):  # type: ignore[misc]
         """Prompts are their numbers; what they stand for, only the asker knows."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -67,6 +68,15 @@ def online_trainer(
                     {"loss": float(loss.detach())}, self.state.global_step + 1, self.state.max_steps
                 )
             return loss
+
+        def log_state(self) -> dict[str, Any]:
+            raw = [[float(v) for v in row] for row in asker.raw]
+            return super().log_state() | {"trl": dict(self._metrics["train"]), "raw": raw}
+
+        def set_log_state(self, saved: Mapping[str, Any]) -> None:
+            super().set_log_state(saved)
+            self._metrics["train"].update(saved["trl"])
+            asker.raw[:] = [np.asarray(row) for row in saved["raw"]]
 
         def create_model_card(self, *_: Any, **__: Any) -> None:
             """A checkpoint needs none."""

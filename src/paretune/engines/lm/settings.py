@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, final
 
 from paretune.errors import ConfigError, nearest
@@ -67,7 +67,9 @@ class TrainSettings:
         compile: run the model's blocks through ``torch.compile``: a step takes 0.7 to 0.9 of the
             time, after half a minute or more of compiling (kept on disk for later runs).
         checkpoint_minutes: between checkpoints of a job; one that was killed goes on from its
-            newest, bit for bit as if nothing had happened. 0 = none: it starts again.
+            newest, bit for bit as if nothing had happened. 0 = not by the clock.
+        checkpoint_steps: between checkpoints of a job, besides; 0 = not by the count. With neither
+            a job that was killed or stopped starts again.
         trunk_memory_gb: memory that the states of a frozen trunk may take; more of them go to a
             file that is mapped, in the same precision, so that nothing changes but the speed.
         lora: adapters; ``None`` = full fine-tuning.
@@ -90,6 +92,7 @@ class TrainSettings:
     activation_checkpointing: bool = False
     compile: bool = False
     checkpoint_minutes: float = 5.0
+    checkpoint_steps: int = 0
     trunk_memory_gb: float = 2.0
     lora: LoraSettings | None = None
     seed: int = 0
@@ -109,6 +112,7 @@ class TrainSettings:
             "weight_decay",
             "max_grad_norm",
             "checkpoint_minutes",
+            "checkpoint_steps",
             "trunk_memory_gb",
         ):
             if getattr(self, name) < 0:
@@ -117,6 +121,11 @@ class TrainSettings:
             raise ConfigError(f"train.adam_beta2: found {self.adam_beta2}, expected in (0, 1)")
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"train.seed: found {self.seed}, expected 0 to 2**31 - 1")
+
+    def identity(self) -> dict[str, Any]:
+        """What a policy follows from: all but how often it is saved and where memory is taken."""
+        aside = ("checkpoint_minutes", "checkpoint_steps", "trunk_memory_gb")
+        return {k: v for k, v in asdict(self).items() if k not in aside}
 
     def with_job(self, settings: Mapping[str, Any]) -> TrainSettings:
         """These settings with a job's own on top.

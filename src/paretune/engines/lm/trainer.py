@@ -22,11 +22,13 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from paretune.engines.lm.checkpoints import Checkpoints, SealCallback
+from paretune.engines.lm.checkpoints import STAGING, Checkpoints, SealCallback
 from paretune.engines.lm.forward import autocast, fast_dtype
 from paretune.engines.lm.settings import TrainSettings
+from paretune.engines.lm.training_state import PlainState
 from paretune.engines.lm.validation import BestCallback, Validation
 from paretune.errors import RunError
+from paretune.safety.stopping import orderly
 
 Batch = dict[str, Any]
 BatchLoss = Callable[[Any, Batch], tuple[Tensor, Mapping[str, Tensor]]]
@@ -68,7 +70,7 @@ class StepDataset(Dataset[Batch]):
 
 
 @final
-class JobTrainer(Trainer):
+class JobTrainer(PlainState, Trainer):  # type: ignore[misc]
     """Trains one job on a schedule of batches.
 
     Args:
@@ -132,9 +134,10 @@ class WatchCallback(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """A log line: means of the metrics since the last one."""
         logs = logs or {}
-        numbers = {
-            k: float(v) for k, v in logs.items() if k in ("loss", "grad_norm", "learning_rate")
-        }
+        numbers = {k: float(v) for k, v in logs.items() if k in ("grad_norm", "learning_rate")}
+        loss = self._trainer.mean_loss()
+        if loss is not None:
+            numbers["loss"] = loss
         for name, values in self._trainer.window.items():
             # NaN = the batch had nothing to say, for example no labelled pair.
             mean = float(torch.stack(values).nanmean())
@@ -227,9 +230,8 @@ def run_training(
     steps = -(-len(schedule) // per_step)
     if sizes is None:
         sizes = np.ones(1 + max(int(rows.max()) for rows in schedule))
-    by_step = checkpoints.steps if checkpoints else 0
     args = TrainingArguments(
-        output_dir=str(checkpoints.folder if checkpoints else folder),
+        output_dir=str(checkpoints.folder / STAGING if checkpoints else folder),
         # Train where the model is; the library would move it to an Apple GPU unasked.
         use_cpu=next(model.parameters()).device.type == "cpu",
         max_steps=steps,
@@ -244,10 +246,8 @@ def run_training(
         max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch_fused",
         seed=settings.seed,
-        save_strategy="steps" if by_step else "no",
-        save_steps=max(1, by_step),
-        # The one before stays until the newer one is sealed.
-        save_total_limit=2,
+        # Ours asks for them, seals them and removes old ones.
+        save_strategy="no",
         report_to="none",
         disable_tqdm=True,
         # A filter would print the mean of earlier losses in place of NaN.
@@ -274,17 +274,36 @@ def run_training(
     trainer.remove_callback(ProgressCallback)
     for callback in (WatchCallback(trainer, progress), *callbacks):
         trainer.add_callback(callback)
-    if checkpoints is not None:
-        trainer.add_callback(SealCallback(checkpoints, n_processes()))
     best = None if validation is None else BestCallback(validation, model, progress)
     if best is not None:
         trainer.add_callback(best)
-    resume = checkpoints.newest() if checkpoints else None
     with flush_denormals():
-        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+        train_to_end(trainer, checkpoints)
     if best is not None:
         best.restore()
     check_parameters(model, steps)
+
+
+def train_to_end(trainer: Any, checkpoints: Checkpoints | None) -> None:
+    """Train, going on from the newest checkpoint; a stop that was asked for saves one more.
+
+    Args:
+        trainer: of the library, with :class:`PlainState` mixed in, and all other callbacks.
+        checkpoints: where, and how often; ``None`` = none, and a stop loses the job.
+
+    Raises:
+        RunError: if the training diverges, or the disk is full.
+        Stop: if it was asked to stop; what it did is kept.
+    """
+    if checkpoints is None:
+        trainer.train()
+        return
+    resume = checkpoints.newest()
+    seal = SealCallback(checkpoints, n_processes(), trainer)
+    trainer.add_callback(seal)
+    with orderly():
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    seal.finish()
 
 
 def check_parameters(model: Any, steps: int) -> None:

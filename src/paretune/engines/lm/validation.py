@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from torch import nn
 from transformers import TrainerCallback
 
-from paretune.engines.lm.checkpoints import write_whole
 from paretune.errors import RunError
+from paretune.safety.files import write_bytes
 
 _BETTER = 1e-4
 """A metric that grew by less has not improved."""
@@ -90,10 +90,10 @@ class BestCallback(TrainerCallback):
     def _keep(self) -> None:
         self._validation.folder.mkdir(parents=True, exist_ok=True)
         tensors = {n: p.detach().cpu().contiguous() for n, p in self._moving().items()}
-        write_whole(self._validation.folder / _PARAMETERS, save(tensors))
+        write_bytes(self._validation.folder / _PARAMETERS, save(tensors))
         # After the parameters: facts without them would be believed.
         facts = {"validation": self.best, "step": self.step}
-        write_whole(self._validation.folder / _FACTS, json.dumps(facts).encode())
+        write_bytes(self._validation.folder / _FACTS, json.dumps(facts).encode())
 
     def _moving(self) -> dict[str, torch.Tensor]:
         return {n: p for n, p in self._model.named_parameters() if p.requires_grad}

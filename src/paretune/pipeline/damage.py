@@ -1,0 +1,111 @@
+"""What became of a run folder: every sealed folder read, every byte compared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+from paretune.errors import RunError
+from paretune.pipeline.folder import STAGES, RunFolder
+from paretune.safety.files import move
+from paretune.safety.manifest import MANIFEST, find_problems, read_manifest
+
+DAMAGED = ".damaged"
+
+
+@final
+@dataclass(frozen=True)
+class Examined:
+    """A sealed folder of a run.
+
+    Args:
+        path: the folder.
+        problems: one sentence each; empty = intact.
+    """
+
+    path: Path
+    problems: tuple[str, ...]
+
+
+def sealed_folders(run: RunFolder) -> list[Path]:
+    """Every folder of a run that is sealed, or was: whole stages, policies, replies."""
+    found = []
+    for name in STAGES:
+        for place, folders, files in os.walk(run.path / name):
+            folders[:] = sorted(f for f in folders if not f.startswith("."))
+            if MANIFEST in files:
+                found.append(Path(place))
+                folders.clear()
+            elif files and name != "7-report":
+                # Files without a manifest: it was removed, for nothing is ever left unsealed.
+                found.append(Path(place))
+                folders.clear()
+    return found
+
+
+def examine(
+    run: RunFolder, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Iterator[Examined]:
+    """Read every sealed folder of a run; changes nothing.
+
+    Args:
+        run: the run.
+        progress: called with (folders read, all).
+    """
+    folders = sealed_folders(run)
+    for n, folder in enumerate(folders):
+        progress(n, len(folders))
+        yield Examined(folder, tuple(find_problems(folder)))
+
+
+def set_aside_damage(run: RunFolder, say: Callable[[str], None]) -> list[Path]:
+    """Move damaged folders out of the way, so that they are made again.
+
+    They go to ``.damaged/`` and are never used; an earlier one of the same name is replaced.
+
+    Args:
+        run: the run, which nobody else is at work in.
+        say: hears every damage.
+
+    Returns:
+        The folders that are gone from their place.
+    """
+    moved = []
+    for found in examine(run):
+        if found.problems:
+            target = run.path / DAMAGED / found.path.relative_to(run.path)
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            move(found.path, target)
+            moved.append(found.path)
+            for problem in found.problems:
+                say(f"damaged: {problem}")
+            say(f"damaged: {found.path} was set aside in {DAMAGED}/ and is made again")
+            run.log("damaged", folder=str(found.path.relative_to(run.path)),
+                    problems=list(found.problems))  # fmt: skip
+    return moved
+
+
+def tell_restored(run: RunFolder, folders: list[Path], say: Callable[[str], None]) -> None:
+    """Say whether what was damaged has been made again as it was.
+
+    Args:
+        run: the run.
+        folders: from :func:`set_aside_damage`.
+        say: hears it.
+    """
+    for folder in folders:
+        try:
+            old = read_manifest(run.path / DAMAGED / folder.relative_to(run.path))
+            new = read_manifest(folder)
+        except RunError:
+            old = new = None  # the damage was to the manifest: nothing to compare with
+        if old and new:
+            changed = sorted(k for k, v in new["files"].items() if old["files"].get(k) != v)
+            found = f"other content in {', '.join(changed)}" if changed else "bit for bit as it was"
+            say(f"{folder}: made again, {found}")
+            run.log("restored", folder=str(folder.relative_to(run.path)), changed=changed)
