@@ -5,7 +5,7 @@ VENV     ?= .venv
 PIP_ARGS ?=
 BIN      := $(VENV)/bin
 
-.PHONY: install quickstart test test-slow check bench docs clean
+.PHONY: install quickstart test test-slow faults check bench docs clean
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed: make install PYTHON=python3.11"'
@@ -26,6 +26,9 @@ test: $(VENV)/.installed-dev ## every test that needs no GPU and no patience
 
 test-slow: $(VENV)/.installed-dev ## the acceptance tests that train for minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+
+faults: $(VENV)/.installed-dev ## kills, damage, full disks, signals: all trials, with docs/reliability.md
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults
 
 check: $(VENV)/.installed-dev ## style, types, security and layers
 	$(BIN)/ruff check src tests benchmarks

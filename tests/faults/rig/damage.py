@@ -69,9 +69,7 @@ def stage_damage(rig: Rig, subject: Paretune, every: int = 1) -> list[Trial]:
     return _damage(rig, subject, finished, files, every)
 
 
-def _damage(
-    rig: Rig, subject: Subject, source: Path, files: list[Path], every: int
-) -> list[Trial]:
+def _damage(rig: Rig, subject: Subject, source: Path, files: list[Path], every: int) -> list[Trial]:
     def trial(pair: tuple[Path, str]) -> Trial:
         file, how = pair
         folder = rig.copy(source)

@@ -1,4 +1,4 @@
-"""The injector from Python: built once, loaded with LD_PRELOAD, armed in the child after the fork."""
+"""The injector from Python: built once, loaded with LD_PRELOAD, armed in a child by ctypes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Injection:
 
     def to_json(self) -> dict[str, Any]:
         """What the fork server is told."""
-        return asdict(self)
+        return asdict(self) | {"number": int(self.number)}
 
 
 @final

@@ -63,7 +63,7 @@ class Child:
     def output(self) -> str:
         """What it has printed so far."""
         try:
-            return self._output.read_bytes()[self._said_before:].decode(errors="replace")
+            return self._output.read_bytes()[self._said_before :].decode(errors="replace")
         except FileNotFoundError:
             return ""
 
@@ -94,8 +94,8 @@ class ForkServer:
         threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         environment = os.environ | dict.fromkeys(threads, "1")
         environment |= {
-            "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1",
-            "PYTHONWARNINGS": "ignore",
+            "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore",
+            "TRL_EXPERIMENTAL_SILENCE": "1",
         }  # fmt: skip
         if injector is not None:
             environment["LD_PRELOAD"] = str(injector)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
-
-from rig.processes import Ended
 from rig.subjects import Paretune, Trl
 from rig.trials import Rig, Trial, judge, last_line
+from safetensors.numpy import load_file
 
 Change = Callable[[Path], None]
 
@@ -63,7 +61,7 @@ THEIRS: Mapping[str, tuple[Change | None, tuple[str, ...]]] = {
 """Change, and options of the second command."""
 
 
-def changes(rig: Rig, subject: Paretune) -> list[Trial]:
+def changes(rig: Rig, subject: Paretune, which: Sequence[str] = tuple(OURS)) -> list[Trial]:
     """Changes between a kill and the same command: refused, with what differs; nothing is lost."""
     killed = _killed(rig, subject)
 
@@ -84,10 +82,10 @@ def changes(rig: Rig, subject: Paretune) -> list[Trial]:
             what, f"{first}, then {then}", named and then == "exact", last_line(ended.output)
         )
 
-    return rig.each("changes of paretune", trial, OURS)
+    return rig.each("changes of paretune", trial, which)
 
 
-def trl_changes(rig: Rig, subject: Trl) -> list[Trial]:
+def trl_changes(rig: Rig, subject: Trl, which: Sequence[str] = tuple(THEIRS)) -> list[Trial]:
     """The same changes between a kill and ``resume_from_checkpoint=True``."""
     killed = _killed(rig, subject)
 
@@ -105,7 +103,7 @@ def trl_changes(rig: Rig, subject: Trl) -> list[Trial]:
         effect = "change ignored" if is_same else "another result"
         return Trial(what, f"exit 0, {effect}{warned}", False, last_line(ended.output))
 
-    return rig.each("changes of trl", trial, THEIRS)
+    return rig.each("changes of trl", trial, which)
 
 
 def _killed(rig: Rig, subject: Paretune | Trl) -> Path:
@@ -143,7 +141,7 @@ def second_writer(rig: Rig, subject: Paretune | Trl) -> Trial:
     return Trial("two at once", outcome, is_kept, said, refused.seconds)
 
 
-def divergence(rig: Rig, subject: Paretune | Trl) -> tuple[Trial, Ended]:
+def divergence(rig: Rig, subject: Paretune | Trl) -> Trial:
     """A learning rate of 1e30: an error, and nothing non-finite in any file."""
     folder = rig.fresh(subject)
     ended = rig.run(subject, folder)
@@ -157,4 +155,4 @@ def divergence(rig: Rig, subject: Paretune | Trl) -> tuple[Trial, Ended]:
         zeros = sum(float(row["loss"]) == 0 for row in rows)
         outcome += f", {zeros} of {len(rows)} log rows say loss 0"
     rig.drop(folder)
-    return Trial("learning rate 1e30", outcome, is_kept, said.strip()[:300]), ended
+    return Trial("learning rate 1e30", outcome, is_kept, said.strip()[:300])

@@ -35,9 +35,9 @@ def preload() -> None:
     import paretune.bench.handy.world
     import paretune.cli.main
     import paretune.engines.lm.generate
+    import paretune.engines.lm.jobs
     import paretune.methods.rewarded_soups
     import paretune.methods.sft
-    import paretune.pipeline.preload
     import paretune.pipeline.run  # noqa: F401
 
     torch.set_num_threads(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rig.processes import Child, Ended
@@ -13,15 +14,17 @@ from rig.trials import Rig, Trial, again_equals, last_line
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 STOPPED = 75
 BOUND = 10.0
-"""Seconds from a signal to the end: one step and one save take a tenth, on a loaded machine more."""
+"""Seconds from a signal to the end: a step and a save take a tenth, on a loaded machine more."""
 
 
-def signals_at_times(rig: Rig, subject: Subject, n: int) -> list[Trial]:
-    """Signals at times spread over the run; every third is a SIGINT, every third a SIGUSR1."""
+def signals_at_times(
+    rig: Rig, subject: Subject, n: int, numbers: Sequence[signal.Signals] = SIGNALS
+) -> list[Trial]:
+    """Signals at times spread over the run, each number in turn."""
     seconds = rig.whole(subject).seconds
 
     def trial(k: int) -> Trial:
-        folder, number = rig.fresh(subject), SIGNALS[k % 3]
+        folder, number = rig.fresh(subject), numbers[k % len(numbers)]
         at = (k + 0.5) / n * 0.9 * seconds  # near its end it may be over before
         child = rig.start(subject, folder)
         time.sleep(at)
@@ -94,4 +97,3 @@ def _until_training(child: Child, folder: Path) -> None:
         if any((folder / "runs" / "tiny").glob("4-policies/*/.*")):
             return
         time.sleep(0.05)
-

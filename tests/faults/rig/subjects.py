@@ -10,7 +10,7 @@ import json
 import random
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -182,7 +182,7 @@ def own_pairs(n: int) -> list[dict[str, Any]]:
 
 
 def _say(draw: random.Random, n: int) -> str:
-    words = "the cat sat on a mat and then it ran away from two dogs".split()
+    words = ("the", "cat", "sat", "on", "a", "mat", "and", "then", "two", "dogs", "ran", "away")
     return " ".join(draw.choice(words) for _ in range(n))
 
 
@@ -276,4 +276,32 @@ workers: 1
 """)
 """Data and rewards from files that a user may change in between."""
 
+WORLD = Paretune(
+    """
+name: tiny
+objectives: [helpful, concise]
+data: {world: handy, scenario: A, pairs: 1000}
+base: {corpus: 512}
+methods:
+  - method: sft
+train: {steps: 60, checkpoint_steps: 10}
+workers: 1
+""",
+    verb="train",
+)
+"""A job of the embedded world at its default size: for what a save costs."""
+
+DIVERGING = replace(
+    MINI, settings=MINI.settings.replace("5.0e-4", "1.0e+30").replace(SAVES, SAVES[:-1] + "1")
+)
+"""A learning rate that no training survives, and a checkpoint at every step."""
+
+SLOW = replace(MINI, settings=MINI.settings.replace("steps: 12", "steps: 4, accumulate: 1000"))
+"""Optimizer steps of many seconds."""
+
 TRL = Trl()
+
+TRL_DIVERGING = Trl(options=("--learning-rate", "1e30"))
+
+TRL_JIT = Trl(options=("--jit",))
+"""With the library's own answer to SIGTERM."""

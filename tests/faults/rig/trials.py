@@ -132,9 +132,7 @@ class Rig:
             if subject not in self._wholes:
                 folder = self.fresh(subject)
                 log = folder / "calls"
-                ended = self.run(
-                    subject, folder, how=self.injection(subject, folder, log=str(log))
-                )
+                ended = self.run(subject, folder, how=self.injection(subject, folder, log=str(log)))
                 if ended.code != 0:
                     raise RuntimeError(f"the subject failed undisturbed: {ended.output}")
                 calls = tuple(read_calls(log))
@@ -142,9 +140,7 @@ class Rig:
                 self.drop(folder)
             return self._wholes[subject]
 
-    def each(
-        self, what: str, trial: Callable[[Item], Trial], items: Iterable[Item]
-    ) -> list[Trial]:
+    def each(self, what: str, trial: Callable[[Item], Trial], items: Iterable[Item]) -> list[Trial]:
         """A trial for every item, some at a time, with their progress."""
         todo: Sequence[Item] = list(items)
         started, done = time.monotonic(), itertools.count(1)
@@ -221,3 +217,8 @@ def counted(trials: Iterable[Trial]) -> str:
 def kept(trials: Sequence[Trial]) -> str:
     """Trials that kept the promise, of all."""
     return f"{sum(t.is_kept for t in trials)}/{len(trials)}"
+
+
+def broken(trials: Iterable[Trial]) -> list[str]:
+    """Trials that did not keep the promise, in words."""
+    return [f"{t.what}: {t.outcome}: {t.said}" for t in trials if not t.is_kept]

@@ -36,9 +36,7 @@ def make_base(folder: Path) -> None:
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>")
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(vocabulary), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
@@ -63,11 +61,16 @@ def train(options: argparse.Namespace) -> None:
     log = Path("log.jsonl")
 
     class Log(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any
+        ) -> None:
             if "loss" in (logs or {}):
                 with log.open("a") as file:
                     row = {"step": state.global_step, "loss": logs["loss"]}
-                    row |= {"grad_norm": logs.get("grad_norm"), "num_tokens": logs.get("num_tokens")}
+                    row |= {
+                        "grad_norm": logs.get("grad_norm"),
+                        "num_tokens": logs.get("num_tokens"),
+                    }
                     file.write(json.dumps(row) + "\n")
 
     rows = [json.loads(line) for line in Path("pairs.jsonl").read_text().splitlines()]
@@ -81,7 +84,7 @@ def train(options: argparse.Namespace) -> None:
     trainer = DPOTrainer(
         model="base", args=arguments, train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained("base"),
-        peft_config=LoraConfig(r=32, lora_alpha=64, lora_dropout=0.1, target_modules=["q_proj", "v_proj"]),
+        peft_config=LoraConfig(r=16, lora_alpha=32, lora_dropout=0.1, target_modules="all-linear"),
         callbacks=[Log()],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)

@@ -1,0 +1,31 @@
+"""SIGKILL at any instant, the same command again: the same result."""
+
+import pytest
+from rig import kills
+from rig.subjects import MINI, SWEEP
+from rig.trials import broken
+
+
+def test_at_any_time(rig):
+    trials = kills.uniform_kills(rig, MINI, 4)
+    assert len(trials) == 4 and broken(trials) == []
+
+
+def test_with_dropout_accumulation_and_several_jobs(rig):
+    assert broken(kills.uniform_kills(rig, SWEEP, 2)) == []
+
+
+def test_inside_saves(rig):
+    trials = kills.save_kills(rig, MINI, 6)
+    assert len(trials) == 6 and broken(trials) == []
+
+
+def test_in_states_of_a_checkpoint(rig):
+    trials = kills.write_order(rig, MINI, most=4)
+    assert len(trials) == 4 and broken(trials) == []
+
+
+@pytest.mark.slow
+def test_ten_times_in_one_run(rig):
+    trial = kills.many_kills(rig, SWEEP, 0.35 * rig.whole(SWEEP).seconds)
+    assert broken([trial]) == []
