@@ -8,7 +8,7 @@ import pytest
 from paretune.core.results import RunResult, to_json
 from paretune.errors import BusyError, ConfigError, InputError, Interrupted, RunError
 from paretune.pipeline.config import load_config
-from paretune.pipeline.folder import RunFolder
+from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.run import Voice, execute, load_result, stored_config
 from paretune.safety.files import read_json
 from paretune.safety.manifest import find_problems
@@ -180,9 +180,12 @@ def test_a_damaged_run_json_is_told(tmp_path, text):
 
 
 def test_a_damaged_front_is_told(tmp_path):
-    (tmp_path / "6-front").mkdir()
-    (tmp_path / "6-front" / "front.json").write_text("{}")
-    with pytest.raises(RunError, match=r"front\.json: found .*paretune eval"):
+    with Sealed(tmp_path / "6-front", {}).writing() as (folder, _):
+        (folder / "front.json").write_text("{}")
+    with pytest.raises(RunError, match=r"front\.json: found KeyError.*paretune eval"):
+        load_result(RunFolder(tmp_path))
+    (tmp_path / "6-front" / "front.json").write_text("[]")
+    with pytest.raises(RunError, match=r"front\.json: found other content.*paretune eval"):
         load_result(RunFolder(tmp_path))
 
 

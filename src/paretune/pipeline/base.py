@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,16 +18,34 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.settings import TrainSettings
 from paretune.errors import ConfigError
 from paretune.pipeline.config import RunConfig
+from paretune.pipeline.damage import set_aside
 from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.job_checkpoints import (
+    METRICS,
+    Say,
+    checkpoints_of,
+    silent,
+    training_log,
+)
 from paretune.pipeline.records import TRAIN, held_out_prompts, read_part
 from paretune.pipeline.worlds import World, world_of
+from paretune.safety.ledger import append_row, read_rows
 from paretune.safety.lock import locked
 
+if TYPE_CHECKING:
+    from paretune.engines.lm.checkpoints import Checkpoints
+
 Progress = Callable[[str, int, int], None]
+Fit = Callable[[Any, PreferenceData, Any, int], None]
+"""Train a model in place on rows of a kind of text."""
 
 
-def base_of(config: RunConfig, run: RunFolder, progress: Progress | None = None) -> str:
+def base_of(
+    config: RunConfig, run: RunFolder, progress: Progress | None = None, say: Say = silent
+) -> str:
     """Path or hub id of the run's base, trained first when it is built from nothing.
+
+    A base that was built here is read whole first; a damaged one is set aside and built again.
 
     Raises:
         ConfigError: if the configuration names no base.
@@ -35,12 +57,20 @@ def base_of(config: RunConfig, run: RunFolder, progress: Progress | None = None)
     sealed = _sealed(config, run)
     # Runs share bases: whoever comes second waits, and finds it done.
     with locked(run.bases / f".{sealed.path.name}.lock", wait=True):
+        if sealed.path.exists():
+            set_aside(sealed.path, run.bases, say)
         if not sealed.is_done():
-            with sealed.writing() as (folder, facts):
+            checkpoints = checkpoints_of(sealed, config.base.train, say=say)
+            kept = contextlib.nullcontext() if checkpoints is None else checkpoints.kept()
+            with kept, sealed.writing() as (folder, facts):
+                fit = partial(
+                    _fit, settings=config.base.train, seed=config.seed, folder=folder, facts=facts,
+                    progress=progress, checkpoints=checkpoints,
+                )  # fmt: skip
                 if world is not None:
-                    _train_on_world(world, config, folder, facts, progress)
+                    _train_on_world(world, config, folder, fit)
                 else:
-                    _train_on_texts(config, run, folder, facts, progress)
+                    _train_on_texts(config, run, folder, facts, fit)
     return str(sealed.path)
 
 
@@ -86,9 +116,7 @@ def _sealed(config: RunConfig, run: RunFolder) -> Sealed:
     return Sealed(run.bases / sealed.identity, inputs)
 
 
-def _train_on_world(
-    world: World, config: RunConfig, folder: Path, facts: dict[str, Any], progress: Progress | None
-) -> None:
+def _train_on_world(world: World, config: RunConfig, folder: Path, fit: Fit) -> None:
     from paretune.engines.lm.encode import Encoder
     from paretune.engines.lm.models import build_model, save_policy
 
@@ -102,16 +130,12 @@ def _train_on_world(
     train = config.base.train
     encoder = Encoder(tokenizer, train.max_prompt_tokens, train.max_response_tokens)
     encoded = encoder.encode(data.prompts, data.texts, data.prompt_of)
-    _fit(model, data, encoded, encoder.pad_id, train, config.seed, folder, facts, progress)
+    fit(model, data, encoded, encoder.pad_id)
     save_policy(model, tokenizer, folder)
 
 
 def _train_on_texts(
-    config: RunConfig,
-    run: RunFolder,
-    folder: Path,
-    facts: dict[str, Any],
-    progress: Progress | None,
+    config: RunConfig, run: RunFolder, folder: Path, facts: dict[str, Any], fit: Fit
 ) -> None:
     from paretune.engines.lm.encode import Encoded, Ragged
     from paretune.engines.lm.models import build_model, save_policy
@@ -126,7 +150,9 @@ def _train_on_texts(
     model = build_model(llama_config(size, tokenizer), config.seed)
     limit = min(config.base.train.max_response_tokens, size.max_positions - 1)
     rows: list[list[int]] = []
-    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+    # Marks that a text happens to hold are plain characters: they must not end a document.
+    plain = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)
+    for ids in plain["input_ids"]:
         document = [*ids, tokenizer.eos_token_id]
         rows += [document[i : i + limit] for i in range(0, len(document), limit)]
     # Plain language modelling: a row is the begin mark and then text that is all predicted.
@@ -135,8 +161,7 @@ def _train_on_texts(
     )
     names = [Response(str(n)) for n in range(len(rows))]
     rows_data = PreferenceData.from_records([Record("", tuple(names))], ("none",))
-    pad = int(tokenizer.pad_token_id)
-    _fit(model, rows_data, encoded, pad, config.base.train, config.seed, folder, facts, progress)
+    fit(model, rows_data, encoded, int(tokenizer.pad_token_id))
     save_policy(model, tokenizer, folder)
     facts.update(documents=len(texts), text_tokens=sum(map(len, rows)))
 
@@ -146,35 +171,39 @@ def _fit(
     data: PreferenceData,
     encoded: Any,
     pad_id: int,
+    *,
     settings: TrainSettings,
     seed: int,
     folder: Path,
     facts: dict[str, Any],
     progress: Progress | None,
+    checkpoints: Checkpoints | None,
 ) -> None:
-    from dataclasses import replace
-
     from paretune.engines.lm.jobs import JobData, train_job
     from paretune.engines.lm.models import n_parameters
 
     job = TrainingJob("base", "sft", TradeOff((1.0,)), every_row)
-    losses: list[float] = []
+    spent = 0.0 if checkpoints is None else checkpoints.spent()
+    log = training_log(folder, checkpoints)
 
     def watch(step: int, steps: int, numbers: Any) -> None:
-        if "loss" in numbers:
-            losses.append(numbers["loss"])
+        append_row(log, {"step": step, **numbers})
         if progress is not None:
             progress("base", step, steps)
 
     nothing = np.full(len(data.texts), np.nan)
     cost = train_job(
         job, JobData(data, encoded, nothing), model, pad_id, replace(settings, seed=seed),
-        folder, watch,
+        folder, watch, checkpoints,
     )  # fmt: skip
+    rows = read_rows(log)
     facts.update(
-        parameters=n_parameters(model), seconds_cpu=round(cost.seconds, 2), steps=cost.steps,
-        tokens=cost.tokens, first_loss=losses[0], last_loss=losses[-1],
+        parameters=n_parameters(model), seconds_cpu=round(spent + cost.seconds, 2),
+        steps=cost.steps, tokens=cost.tokens, first_loss=rows[0]["loss"],
+        last_loss=rows[-1]["loss"],
     )  # fmt: skip
+    if log.parent != folder:
+        shutil.copy(log, folder / METRICS)
 
 
 def every_row(pool: Pool) -> Any:

@@ -28,7 +28,7 @@ from paretune.core.comparison_results import (
     comparison_to_json,
 )
 from paretune.core.results import Cost, RunResult
-from paretune.errors import AllFailedError, ConfigError, Interrupted, RunError
+from paretune.errors import AllFailedError, ConfigError, RunError
 from paretune.evaluation.box import Box
 from paretune.evaluation.comparison import YARDSTICKS, Floats, duels, over_seeds
 from paretune.evaluation.measure import Yardstick, evaluate_method
@@ -45,6 +45,7 @@ from paretune.pipeline.search import SEARCH, Choice, choose, search_config, seed
 from paretune.pipeline.settings_grid import combinations, in_words
 from paretune.safety.files import read_json, write_json, write_text
 from paretune.safety.lock import locked
+from paretune.safety.stopping import stoppable
 
 RESULT = "comparison.json"
 _RESAMPLES = 2000
@@ -94,17 +95,13 @@ def compare(config: RunConfig, folder: Path, voice: Voice | None = None) -> Comp
 
     Raises:
         ConfigError: if a folder holds results of other settings.
-        Interrupted: on SIGTERM or Ctrl-C; finished work is kept.
-        RunError: if nothing is left to compare, or another process is at work in the folder.
+        BusyError: if another process is at work in the folder.
+        Interrupted: on SIGTERM, SIGUSR1 or Ctrl-C; finished work is kept.
+        RunError: if nothing is left to compare.
     """
     voice = voice or Voice()
-    with locked(folder / ".lock"):
-        try:
-            return _compare(config, folder, voice)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "interrupted; finished work is kept: type the same command again to continue"
-            ) from None
+    with locked(folder / ".lock"), stoppable():
+        return _compare(config, folder, voice)
 
 
 def plan_text(config: RunConfig, folder: Path) -> str:

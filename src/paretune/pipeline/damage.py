@@ -75,19 +75,29 @@ def set_aside_damage(run: RunFolder, say: Callable[[str], None]) -> list[Path]:
         The folders that are gone from their place.
     """
     moved = []
-    for found in examine(run):
-        if found.problems:
-            target = run.path / DAMAGED / found.path.relative_to(run.path)
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            move(found.path, target)
-            moved.append(found.path)
-            for problem in found.problems:
-                say(f"damaged: {problem}")
-            say(f"damaged: {found.path} was set aside in {DAMAGED}/ and is made again")
-            run.log("damaged", folder=str(found.path.relative_to(run.path)),
-                    problems=list(found.problems))  # fmt: skip
+    for folder in sealed_folders(run):
+        if problems := set_aside(folder, run.path, say):
+            moved.append(folder)
+            run.log("damaged", folder=str(folder.relative_to(run.path)), problems=problems)
     return moved
+
+
+def set_aside(folder: Path, root: Path, say: Callable[[str], None]) -> list[str]:
+    """Move one folder to ``.damaged/`` of its root if any byte of it is wrong.
+
+    Returns:
+        What was wrong; empty = the folder is intact and where it was.
+    """
+    problems = find_problems(folder)
+    if problems:
+        target = root / DAMAGED / folder.relative_to(root)
+        shutil.rmtree(target, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        move(folder, target)
+        for problem in problems:
+            say(f"damaged: {problem}")
+        say(f"damaged: {folder} was set aside in {DAMAGED}/ and is made again")
+    return problems
 
 
 def tell_restored(run: RunFolder, folders: list[Path], say: Callable[[str], None]) -> None:

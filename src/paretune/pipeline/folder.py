@@ -49,10 +49,12 @@ class Sealed:
     Args:
         path: the folder.
         inputs: everything its content follows from, describable.
+        is_replaced: made again whenever it is asked for; the old one stays until then.
     """
 
     path: Path
     inputs: Mapping[str, Any]
+    is_replaced: bool = False
 
     @property
     def identity(self) -> str:
@@ -143,7 +145,7 @@ class Sealed:
                     },
                 )
                 if self.path.exists():
-                    if self.manifest is not None:
+                    if not self.is_replaced and self.manifest is not None:
                         raise RunError(f"{self.path}: found complete results, kept them")
                     shutil.rmtree(self.path)
                 move(staging, self.path)

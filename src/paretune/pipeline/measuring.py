@@ -63,7 +63,10 @@ def measure_run(
     )
     asked = tuple(user_result(config, box, task) for task in users if task.id not in failed)
     result = replace(result, personalization=asked)
-    write_json(run.stage(6) / FRONT, to_json(result))
+    replies = [task.sealed.identity for plan in plans for task in (*plan.replies, *plan.users)]
+    inputs = {"evaluate": config.evaluate.model_dump(), "replies": replies, "failed": dict(failed)}
+    with Sealed(run.stage(6), inputs, is_replaced=True).writing() as (folder, _):
+        write_json(folder / FRONT, to_json(result))
     return result
 
 

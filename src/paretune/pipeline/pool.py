@@ -15,6 +15,7 @@ from typing import final
 from paretune.errors import ParetuneError
 from paretune.pipeline.tasks import Place, Task, forget
 from paretune.pipeline.workers import Ended, Progressed, Said, Workers
+from paretune.safety.secrets import without_secrets
 from paretune.safety.stopping import Stop, check_stop, orderly, stop_reason, stop_requested
 
 _POLL_SECONDS = 0.25
@@ -210,8 +211,9 @@ def perform(task: Task, place: Place, progress: Callable[[int, int], None]) -> s
     try:
         task.perform(place, progress)
     except ParetuneError as error:
-        return str(error)
+        return without_secrets(str(error))
     except Exception as error:
-        place.run.log("traceback", task=task.id, traceback=traceback.format_exc())
-        return f"{type(error).__name__}: {error}"
+        trace = without_secrets(traceback.format_exc())
+        place.run.log("traceback", task=task.id, traceback=trace)
+        return without_secrets(f"{type(error).__name__}: {error}")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from paretune.pipeline.config import RunConfig
 from paretune.pipeline.config_sections import RewardConfig, TrainedReward
 from paretune.pipeline.fingerprint import file_digest, model_identity
 from paretune.pipeline.folder import RunFolder, Sealed
+from paretune.pipeline.job_checkpoints import CHECKPOINTS, checkpoints_of
 from paretune.pipeline.records import TEST, TRAIN, labelled, read_part
 from paretune.pipeline.worlds import world_of
 from paretune.safety.files import read_json, write_json
@@ -111,7 +113,7 @@ def rewards_stage(
         return stage
     with stage.writing() as (folder, facts):
         data = read_part(config, run, TRAIN)
-        accuracy = _train_models(config, run, folder, base, data, kinds, progress)
+        accuracy = _train_models(config, run, stage, folder, base, data, kinds, progress)
         if accuracy:
             facts["accuracy"] = accuracy
         for role in kinds:
@@ -121,6 +123,8 @@ def rewards_stage(
             normalizer = Normalizer.fit(matrix)
             write_json(folder / f"{role}-normalizer.json", normalizer.to_json(config.axes))
             facts[f"{role}_scored"] = int(matrix.is_scored.sum())
+    for trained in stage.path.parent.glob(f".{stage.path.name}.*{CHECKPOINTS}"):
+        shutil.rmtree(trained, ignore_errors=True)
     return stage
 
 
@@ -182,6 +186,7 @@ def _home(config: RunConfig, name: str, role: Role, stage: Path) -> Path:
 def _train_models(
     config: RunConfig,
     run: RunFolder,
+    stage: Sealed,
     folder: Path,
     base: str,
     data: PreferenceData,
@@ -195,9 +200,15 @@ def _train_models(
             if reward.trained is None or home.exists():
                 continue
             test = read_part(config, run, TEST)
-            accuracy[home.name] = _train_model(
-                config, name, reward, reward.trained, home, base, data, test, progress
+            # One that is finished before a stop is trained again from its last checkpoint.
+            own = Sealed(
+                stage.path.with_name(f"{stage.path.name}.{home.name}"),
+                {**stage.inputs, "model": home.name},
             )
+            accuracy[home.name] = _train_model(
+                config, name, reward, reward.trained, home, base, data, test, progress,
+                checkpoints_of(own, reward.trained.train),
+            )  # fmt: skip
     return accuracy
 
 
@@ -211,6 +222,7 @@ def _train_model(
     data: PreferenceData,
     test: PreferenceData,
     progress: Progress | None,
+    checkpoints: Any,
 ) -> float:
     from paretune.engines.lm.models import load_tokenizer
     from paretune.engines.lm.reward_models import (
@@ -231,6 +243,7 @@ def _train_model(
     train_reward_model(
         model, train_pairs, int(pad), settings, home.parent,
         lambda step, steps, _: progress and progress(f"reward model {home.name}", step, steps),
+        checkpoints,
     )  # fmt: skip
     home.mkdir(parents=True)
     model.save_pretrained(home)

@@ -38,6 +38,8 @@ from paretune.pipeline.sweep import MethodPlan, check_rows, plan_run
 from paretune.pipeline.tasks import Place, Task
 from paretune.safety.files import read_json, write_json, write_text
 from paretune.safety.lock import locked
+from paretune.safety.manifest import find_problems
+from paretune.safety.secrets import without_secrets
 from paretune.safety.stopping import stoppable
 
 Until = Literal["data", "train", "eval", "report"]
@@ -135,7 +137,7 @@ def _guarded(
             write_json(run.path / STATUS, before)  # what was refused changed nothing
         else:
             with contextlib.suppress(OSError, RunError):  # the first error is the one to tell
-                run.status("failed", error=str(error))
+                run.status("failed", error=without_secrets(str(error)))
         raise
     run.status("failed" if finished.failed else "done", failed=finished.failed)
     return finished
@@ -156,7 +158,7 @@ def _execute(
     voice.say("records: reading and checking")
     records = records_stage(config, run, voice.say, voice.step)
     voice.say(_account(records))
-    base = base_of(config, run, voice.step)
+    base = base_of(config, run, voice.step, voice.say)
     identity = model_identity(base)
     voice.say(f"base: {base}")
     rewards = rewards_stage(config, run, base, identity, (records,), voice.step)
@@ -215,6 +217,8 @@ def load_result(run: RunFolder) -> RunResult:
     path = run.stage(6) / FRONT
     if not path.is_file():
         raise ConfigError(f"{run.path}: found no {FRONT}, expected an evaluated run")
+    if problems := find_problems(run.stage(6)):
+        raise RunError(f"{'; '.join(problems)}: damaged; paretune eval {run.path} measures again")
     try:
         return RunResult.from_json(read_json(path))
     except (KeyError, TypeError, AttributeError) as error:

@@ -15,6 +15,7 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoModelForSequenceClassification
 
 from paretune.engines.lm.batches import batch_schedule
+from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.encode import Ragged
 from paretune.engines.lm.models import hub_revision, pick_device
 from paretune.engines.lm.settings import TrainSettings
@@ -70,6 +71,7 @@ def train_reward_model(
     settings: TrainSettings,
     folder: Path,
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     r"""Minimize :math:`-\log\sigma(r(x, y_c) - r(x, y_r))` in place.
 
@@ -80,6 +82,7 @@ def train_reward_model(
         settings: of the optimization; ``batch_size`` counts pairs.
         folder: for the library's own files.
         progress: receives every log line.
+        checkpoints: made on the way, and gone on from where there are any.
 
     Source:
         Bradley and Terry 1952; Ouyang et al. 2022, Eq. 1, without its normalization over K.
@@ -98,7 +101,10 @@ def train_reward_model(
         gap = chosen - rejected
         return -logsigmoid(gap).mean(), {"accuracy": (gap > 0).float().mean()}
 
-    run_training(model, schedule, build, loss, settings, folder=folder, progress=progress)
+    run_training(
+        model, schedule, build, loss, settings,
+        folder=folder, progress=progress, checkpoints=checkpoints,
+    )  # fmt: skip
 
 
 @torch.no_grad()

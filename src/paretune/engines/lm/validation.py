@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 from transformers import TrainerCallback
@@ -20,7 +22,7 @@ from paretune.safety.files import write_bytes
 _BETTER = 1e-4
 """A metric that grew by less has not improved."""
 
-_PARAMETERS, _FACTS = "best.safetensors", "best.json"
+_BEST = "best.safetensors"
 
 
 @final
@@ -60,7 +62,8 @@ class BestCallback(TrainerCallback):
         tell: Callable[[int, int, dict[str, float]], None] | None,
     ) -> None:
         self._validation, self._model, self._tell = validation, model, tell
-        self.best, self.step = _read_facts(validation.folder)
+        file = validation.folder / _BEST
+        _, self.best, self.step = _read_best(file) if file.exists() else ({}, -math.inf, 0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After an optimizer step."""
@@ -81,8 +84,7 @@ class BestCallback(TrainerCallback):
         """Give the model the parameters of the best measurement."""
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # the first process may still be writing
-        file = self._validation.folder / _PARAMETERS
-        kept = load(file.read_bytes())
+        kept, _, _ = _read_best(self._validation.folder / _BEST)
         with torch.no_grad():
             for name, parameter in self._moving().items():
                 parameter.copy_(kept[name])
@@ -90,19 +92,39 @@ class BestCallback(TrainerCallback):
     def _keep(self) -> None:
         self._validation.folder.mkdir(parents=True, exist_ok=True)
         tensors = {n: p.detach().cpu().contiguous() for n, p in self._moving().items()}
-        write_bytes(self._validation.folder / _PARAMETERS, save(tensors))
-        # After the parameters: facts without them would be believed.
-        facts = {"validation": self.best, "step": self.step}
-        write_bytes(self._validation.folder / _FACTS, json.dumps(facts).encode())
+        _write_best(self._validation.folder / _BEST, tensors, self.best, self.step)
 
     def _moving(self) -> dict[str, torch.Tensor]:
         return {n: p for n, p in self._model.named_parameters() if p.requires_grad}
 
 
-def _read_facts(folder: Path) -> tuple[float, int]:
-    """Metric and step of the best parameters so far."""
+def find_damage(folder: Path) -> str | None:
+    """What is wrong with the best parameters so far; ``None`` = nothing, or there are none yet."""
+    file = folder / _BEST
+    if not file.exists():
+        return None
     try:
-        facts = json.loads((folder / _FACTS).read_bytes())
-        return float(facts["validation"]), int(facts["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return -math.inf, 0
+        _read_best(file)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        return f"{file}: found other content than was written ({error})"
+    return None
+
+
+def _write_best(file: Path, tensors: dict[str, torch.Tensor], metric: float, step: int) -> None:
+    """One file for all: a kill between two would leave facts of other parameters."""
+    facts = {"validation": repr(metric), "step": str(step), "sha256": _digest(tensors)}
+    write_bytes(file, save(tensors, metadata=facts))
+
+
+def _read_best(file: Path) -> tuple[dict[str, torch.Tensor], float, int]:
+    content = file.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    facts = json.loads(content[8 : 8 + size])["__metadata__"]
+    tensors = load(content)
+    if _digest(tensors) != facts["sha256"]:
+        raise ValueError("its sha256 differs")
+    return tensors, float(facts["validation"]), int(facts["step"])
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    return hashlib.sha256(save(tensors)).hexdigest()
