@@ -31,5 +31,13 @@ AtLeastOption = Annotated[
         "reference's reply in 60 % of cases) or harmless=reward:4.5. Repeatable.",
     ),
 ]
+AllowChangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-change",
+        help="Go on although these settings of trainings are others now, e.g. learning_rate,epochs "
+        "or versions: finished policies are kept as they are, stopped ones take them over.",
+    ),
+]
 
 RUNS = Path("runs")

@@ -19,6 +19,7 @@ from paretune.cli.console import (
 )
 from paretune.cli.options import (
     RUNS,
+    AllowChangeOption,
     AtLeastOption,
     ConfigArg,
     DryRunOption,
@@ -47,9 +48,10 @@ def run(
     json: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
+    allow_change: AllowChangeOption = None,
 ) -> None:
     """Data, policies, replies, front, report: a whole run, or what is missing of it."""
-    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "report")
+    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "report", allow_change)
 
 
 def data(
@@ -59,9 +61,10 @@ def data(
     json: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
+    allow_change: AllowChangeOption = None,
 ) -> None:
     """Read, split, reward and compare the records of a run."""
-    _go(config, set_, runs, json, quiet, dry_run, None, "data")
+    _go(config, set_, runs, json, quiet, dry_run, None, "data", allow_change)
 
 
 def train(
@@ -73,9 +76,10 @@ def train(
     json: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
+    allow_change: AllowChangeOption = None,
 ) -> None:
     """Train every policy of a run."""
-    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "train")
+    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "train", allow_change)
 
 
 def evaluate(
@@ -87,9 +91,10 @@ def evaluate(
     json: JsonOption = False,
     quiet: QuietOption = False,
     dry_run: DryRunOption = False,
+    allow_change: AllowChangeOption = None,
 ) -> None:
     """Let every policy reply, judge the replies and measure the fronts."""
-    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "eval")
+    _go(config, set_, runs, json, quiet, dry_run, _wish(primary, at_least), "eval", allow_change)
 
 
 def _wish(primary: str | None, at_least: list[str] | None) -> Wish | None:
@@ -117,7 +122,7 @@ def load(path: Path, overrides: list[str] | None, runs: Path) -> tuple[RunConfig
 
 def _go(
     path: Path, overrides: list[str] | None, runs: Path, json: bool, quiet: bool, dry_run: bool,
-    wish: Wish | None, until: Until,
+    wish: Wish | None, until: Until, allow_change: list[str] | None,
 ) -> None:  # fmt: skip
     prepare()
     config, folder = load(path, overrides, runs)
@@ -138,7 +143,8 @@ def _go(
     from paretune.pipeline.run import execute
 
     with Console(quiet).closing() as console:
-        finished = execute(config, folder, until, console.voice())
+        names = [n.strip() for given in allow_change or () for n in given.split(",") if n.strip()]
+        finished = execute(config, folder, until, console.voice(), names)
     show_result(finished, json)
     say_failures(finished.failed)
     if json and finished.result is None:
