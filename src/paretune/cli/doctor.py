@@ -63,7 +63,9 @@ def _show(found: Diagnosis, summary: dict[str, tuple[int, int, int]]) -> None:
     for action in found.actions:
         tell(f"  - {action}")
     healthy = "every byte is as it was sealed" if found.is_healthy else "damaged, see above"
-    tell(f"\nresult: {healthy}\nnext:   paretune run {found.run}   (goes on with the run)")
+    is_done = found.state == "done" and found.is_healthy
+    following = "report" if is_done else "run"
+    tell(f"\nresult: {healthy}\nnext:   paretune {following} {found.run}")
 
 
 def _health(found: Diagnosis, stage: str) -> str:

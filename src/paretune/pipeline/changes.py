@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Sequence
 
 from paretune.errors import ConfigError, RunError, nearest
 from paretune.pipeline.folder import RunFolder
-from paretune.pipeline.job_checkpoints import versions
+from paretune.pipeline.job_checkpoints import checkpoint_folder, versions
 from paretune.pipeline.tasks import Task, TrainTask
 from paretune.safety.files import read_json
 from paretune.safety.manifest import differences, differences_in_words, read_manifest
@@ -62,9 +63,14 @@ def check_begun(
     """
     kept = []
     for task in tasks:
-        if task.sealed.is_done() or not isinstance(task, TrainTask):
+        is_done = task.sealed.is_done()
+        if not isinstance(task, TrainTask):
             continue
         checkpoints = task.checkpoints()
+        if is_done:
+            # A kill may have come between sealing the policy and removing them.
+            shutil.rmtree(checkpoint_folder(task.sealed), ignore_errors=True)
+            continue
         if checkpoints is not None:
             checkpoints.check()
             kept += _taken_over(task, allowed)

@@ -35,6 +35,11 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
 
 
+def checkpoint_folder(sealed: Sealed) -> Path:
+    """Where the checkpoints of a training lie: hidden, beside the folder it makes."""
+    return sealed.path.with_name(f".{sealed.path.name}{CHECKPOINTS}")
+
+
 def checkpoints_of(
     sealed: Sealed, settings: TrainSettings, allowed: Collection[str] = (), say: Say = silent
 ) -> Checkpoints | None:
@@ -53,7 +58,7 @@ def checkpoints_of(
     if not minutes and not steps:
         return None
     return Checkpoints(
-        sealed.path.with_name(f".{sealed.path.name}{CHECKPOINTS}"), minutes, steps,
+        checkpoint_folder(sealed), minutes, steps,
         {**sealed.described, "versions": versions(), "processes": n_processes()},
         lambda key: is_allowed(key, allowed), say,
     )  # fmt: skip
