@@ -87,5 +87,9 @@ def many_kills(rig: Rig, subject: Subject, uptime: float, most: int = 10) -> Tri
         if ended.code is not None:
             break
     assert ended is not None
-    outcome = judge(ended, subject.result(folder), rig.whole(subject).result)
-    return Trial(f"{kills} kills in one run", outcome, outcome == "exact", last_line(ended.output))
+    found = judge(ended, subject.result(folder), rig.whole(subject).result)
+    rig.drop(folder)
+    is_kept = found == "exact" and kills > 0
+    return Trial(
+        "kills in one run", f"{found} after {kills} kills", is_kept, last_line(ended.output)
+    )

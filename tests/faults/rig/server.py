@@ -53,6 +53,10 @@ def serve() -> None:
     gc.freeze()  # a collection in a child would copy every page of the libraries
     awake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    # A shell lets what it starts in the background ignore it, and so would every trial.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.set_wakeup_fd(wake)
     _tell({"ready": os.getpid()})
     requests = b""

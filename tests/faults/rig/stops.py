@@ -28,6 +28,9 @@ def signals_at_times(
         at = (k + 0.5) / n * 0.9 * seconds  # near its end it may be over before
         child = rig.start(subject, folder)
         time.sleep(at)
+        if child.has_ended():
+            rig.drop(folder)
+            return Trial(f"{number.name} after {at:.2f} s", "was over before", True)
         started = time.monotonic()
         child.signal(number)
         ended = child.wait()
@@ -57,14 +60,13 @@ def _judged(
 ) -> Trial:
     code = ended.code
     again = again_equals(rig, subject, folder, words)
-    is_over = code == 0  # it was faster than the signal
     stopped = code == STOPPED and seconds <= BOUND
     outcome = f"exit {code} after {seconds:.0f} s" if seconds > BOUND else f"exit {code}"
     if not again.is_kept:
         outcome += f", then {again.outcome}"
     return Trial(
         words, outcome + (", then exact" if again.is_kept else ""),
-        again.is_kept and (stopped or is_over), last_line(ended.output), seconds,
+        again.is_kept and stopped, last_line(ended.output), seconds,
     )  # fmt: skip
 
 

@@ -129,7 +129,7 @@ class Paretune(Subject):
             "4-policies/**/*.safetensors", "5-replies/**/replies.jsonl",
             "2-rewards/*.np*", "3-comparisons/*.np*", "1-records/*.jsonl",
         ])  # fmt: skip
-        logs = run.glob("4-policies/*/*/metrics.jsonl")
+        logs = run.glob("4-policies/*/[!.]*/metrics.jsonl")
         for file in (run / "6-front" / "front.json", *sorted(logs)):
             if file.is_file():
                 content = json.dumps(_timeless(read_rows(file)), sort_keys=True)
