@@ -40,7 +40,7 @@ def test_trl_is_repeatable_but_not_recoverable_from_half_a_checkpoint(rig):
 
 
 def test_trl_goes_on_from_damage_and_other_data_in_silence(rig):
-    outcomes = {t.what: t.outcome for t in damage.checkpoint_damage(rig, TRL, every=7)}
+    outcomes = {t.what: t.outcome for t in damage.checkpoint_damage(rig, TRL, every=10)}
     assert "silently wrong" in outcomes.values()
     assert {t.outcome for t in refusals.trl_changes(rig, TRL, ["a row edited"])} == {
         "exit 0, another result"

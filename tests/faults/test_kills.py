@@ -7,22 +7,22 @@ from rig.trials import broken
 
 
 def test_at_any_time(rig):
-    trials = kills.uniform_kills(rig, MINI, 4)
-    assert len(trials) == 4 and broken(trials) == []
+    trials = kills.uniform_kills(rig, MINI, 3)
+    assert len(trials) == 3 and broken(trials) == []
 
 
 def test_with_dropout_accumulation_and_several_jobs(rig):
-    assert broken(kills.uniform_kills(rig, SWEEP, 2)) == []
+    assert broken(kills.uniform_kills(rig, SWEEP, 1)) == []
 
 
 def test_inside_saves(rig):
-    trials = kills.save_kills(rig, MINI, 6)
-    assert len(trials) == 6 and broken(trials) == []
+    trials = kills.save_kills(rig, MINI, 4)
+    assert len(trials) == 4 and broken(trials) == []
 
 
 def test_in_states_of_a_checkpoint(rig):
-    trials = kills.write_order(rig, MINI, most=4)
-    assert len(trials) == 4 and broken(trials) == []
+    trials = kills.write_order(rig, MINI, most=3)
+    assert len(trials) == 3 and broken(trials) == []
 
 
 @pytest.mark.slow

@@ -6,13 +6,13 @@ from rig.trials import broken
 
 
 def test_at_any_time(rig):
-    trials = stops.signals_at_times(rig, SWEEP, 3)
+    trials = stops.signals_at_times(rig, MINI, 3)
     assert len(trials) == 3 and broken(trials) == []
 
 
 def test_while_files_are_written_in_every_stage(rig):
-    trials = stops.signals_at_calls(rig, MINI, 6)
-    assert len(trials) == 6 and broken(trials) == []
+    trials = stops.signals_at_calls(rig, SWEEP, 3)
+    assert len(trials) == 3 and broken(trials) == []
 
 
 def test_the_second_signal_ends_a_long_step_at_once(rig):

@@ -15,15 +15,14 @@ from rig.processes import Ended
 from rig.subjects import Subject
 from rig.trials import Rig, Trial, again_equals, last_line, says_why
 
+_TOLD = re.compile(
+    r"(?P<path>\S*/\S+): disk full: found .*(bytes free|ulimit).*, expected ([\d,]+ bytes|room)"
+)
+
 
 def tells_disk_full(ended: Ended) -> bool:
     """Whether a person is told the path, what was needed and what is free."""
-    told = ended.output.split("paretune: ")[-1]
-    return bool(
-        "paretune: " in ended.output
-        and "disk full" in told and "/" in told and re.search(r"found .*(free|limit of)", told)
-        and re.search(r"expected ([\d,]+ bytes|room)", told)
-    )  # fmt: skip
+    return _TOLD.search(ended.output) is not None and "Traceback" not in ended.output
 
 
 def file_limits(rig: Rig, subject: Subject, limits: Sequence[int]) -> list[Trial]:
@@ -114,11 +113,13 @@ def failing_calls(
                 f"{call.kind} {call.path}"  # fmt: skip
         if ended.code == 0:
             first = "went on" if subject.result(folder) == rig.whole(subject).result else "WRONG"
+        elif tells_disk_full(ended) if number == errno.ENOSPC else says_why(ended):
+            first = "told"
         else:
-            first = "message" if says_why(ended) else f"exit {ended.code} without a message"
+            first = f"exit {ended.code}, not told why"
         again = again_equals(rig, subject, folder, words)
         outcome = f"{first}, then {again.outcome}"
-        is_kept = again.is_kept and first in ("went on", "message")
+        is_kept = again.is_kept and first in ("went on", "told")
         said = last_line(ended.output) if first != "went on" else again.said
         return Trial(words, outcome, is_kept, said)
 

@@ -303,5 +303,5 @@ TRL = Trl()
 
 TRL_DIVERGING = Trl(options=("--learning-rate", "1e30"))
 
-TRL_JIT = Trl(options=("--jit",))
-"""With the library's own answer to SIGTERM."""
+TRL_JIT = Trl(options=("--jit", "--steps", "200"))
+"""With the library's own answer to SIGTERM, which comes after three seconds."""
