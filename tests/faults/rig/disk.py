@@ -18,6 +18,7 @@ from rig.trials import Rig, Trial, again_equals, last_line, says_why
 _TOLD = re.compile(
     r"(?P<path>\S*/\S+): disk full: found .*(bytes free|ulimit).*, expected ([\d,]+ bytes|room)"
 )
+_PLACE = re.compile(r"\S*/\S+: (disk full|found No space left)")
 
 
 def tells_disk_full(ended: Ended) -> bool:
@@ -113,7 +114,7 @@ def failing_calls(
                 f"{call.kind} {call.path}"  # fmt: skip
         if ended.code == 0:
             first = "went on" if subject.result(folder) == rig.whole(subject).result else "WRONG"
-        elif tells_disk_full(ended) if number == errno.ENOSPC else says_why(ended):
+        elif says_why(ended) and (number != errno.ENOSPC or _PLACE.search(ended.output)):
             first = "told"
         else:
             first = f"exit {ended.code}, not told why"
