@@ -9,13 +9,14 @@ from rig.subjects import Paretune, Subject, Trl, read_rows
 from rig.trials import Rig, Trial, judge, last_line
 
 
-def repeated(rig: Rig, subject: Subject, n: int) -> list[Trial]:
-    """The same command in other folders."""
+def repeated(rig: Rig, subject: Subject, n: int, like: Subject | None = None) -> list[Trial]:
+    """The same command in other folders, compared with itself or with one that must be alike."""
+    expected = rig.whole(like or subject).result
 
     def trial(k: int) -> Trial:
         folder = rig.fresh(subject)
         ended = rig.run(subject, folder)
-        outcome = judge(ended, subject.result(folder), rig.whole(subject).result)
+        outcome = judge(ended, subject.result(folder), expected)
         rig.drop(folder)
         return Trial(f"run {k + 2}", outcome, outcome == "exact", last_line(ended.output))
 

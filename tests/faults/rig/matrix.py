@@ -59,6 +59,8 @@ def _disks(subject_sizes: Trials) -> Trials:
 MATRIX = (
     Row("nothing: the same command in three folders",
         lambda rig: costs.repeated(rig, SWEEP, 2), lambda rig: costs.repeated(rig, TRL, 2)),
+    Row("nothing: two worker processes instead of one",
+        lambda rig: costs.repeated(rig, POOL, 2, like=SWEEP)),
     Row("SIGKILL at 25 times spread over the run",
         lambda rig: kills.uniform_kills(rig, SWEEP, 25),
         lambda rig: kills.uniform_kills(rig, TRL, 25)),

@@ -40,7 +40,7 @@ def page(measured: Sequence[Measured], seconds: float) -> str:
     parts.append("\n".join(
         f"- {fault}: {_cell(t.what)}: {_cell(t.outcome)}. `{_cell(t.said)}`" for fault, t in broken
     ) or "None.")  # fmt: skip
-    parts += ["", "## What a person reads\n", _said(measured), _DETERMINISM, _LIMITS]
+    parts += ["", "## What a person reads\n", _said(measured), _LIMITS]
     return "\n".join(parts)
 
 
@@ -128,22 +128,11 @@ _EXPLAINED = """
 - **Changes** must be refused (exit code 2) with the field that changed; after the change is undone
   the run must end exactly.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 75 stopped on request and resumable.
+Exit codes: 0 done, 1 failed, 2 bad input, 75 stopped on request and resumable. How to go on with a
+run is told in [its own page](howto/go-on.md); what is exact, and what is not, in
+[another](explanation/determinism.md).
 
 `make test` runs a sample of the matrix; `make faults` runs all of it.
-"""
-
-_DETERMINISM = """
-## What is exact and what is not
-
-Exact, and tested above: the same command twice, and a run that was stopped anywhere and continued,
-on the same machine with the same versions, on a CPU with one thread a process, with dropout,
-gradient accumulation, adapters and full models; one worker process or several.
-
-Not promised: equal bits on a GPU (sums of atomic additions come in any order), with another number
-of threads, another processor, or other versions of the libraries. The versions are part of a
-checkpoint's identity: going on with others is refused. Results differ then as much as between two
-seeds, not more.
 """
 
 _LIMITS = """

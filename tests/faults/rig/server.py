@@ -130,10 +130,10 @@ def _trial(request: dict[str, Any]) -> int:
 
 
 def _run_paretune(arguments: list[str]) -> None:
-    import paretune.cli.main
+    from paretune.__main__ import main
 
     sys.argv = ["paretune", *arguments]
-    paretune.cli.main.main()
+    main()
 
 
 def _run_trl(arguments: list[str]) -> None:

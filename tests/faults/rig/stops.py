@@ -90,7 +90,13 @@ def second_signal(rig: Rig, subject: Subject) -> Trial:
     seconds = time.monotonic() - started
     is_kept = was_at_work and ended.code == STOPPED and seconds < 2
     rig.drop(folder)
-    return Trial("second SIGTERM", f"exit {ended.code}", is_kept, last_line(ended.output), seconds)
+    return Trial(
+        "second SIGTERM",
+        f"exit {ended.code} after {seconds:.2f} s",
+        is_kept,
+        last_line(ended.output),
+        seconds,
+    )
 
 
 def _until_training(child: Child, folder: Path) -> None:
