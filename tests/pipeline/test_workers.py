@@ -14,8 +14,9 @@ import pytest
 
 from paretune.errors import Interrupted, RunError
 from paretune.pipeline.folder import LEDGER, RunFolder, Sealed
-from paretune.pipeline.pool import run_tasks
+from paretune.pipeline.pool import _how, perform, run_tasks
 from paretune.pipeline.tasks import Place
+from paretune.pipeline.workers import Ended, Workers
 from paretune.safety.ledger import read_rows
 from paretune.safety.stopping import check_stop, orderly, stop_requested, stoppable
 
@@ -113,3 +114,36 @@ def test_a_stop_lets_every_worker_end_in_order(tmp_path: Path) -> None:
     stopped = [r["task"] for r in read_rows(tmp_path / LEDGER) if r["event"] == "stopped"]
     assert sorted(stopped) == ["steps-1", "steps-2"]
     assert not list(tmp_path.glob("*.staging-*"))
+
+
+def test_a_worker_that_died_idle_costs_nobody_the_run(tmp_path: Path) -> None:
+    place = Place(None, RunFolder(tmp_path), "base")  # type: ignore[arg-type]
+    with Workers(1, place, perform) as pool:
+        pool.start(Work("one", tmp_path))
+        while pool.running:
+            list(pool.events(0.2))
+        (worker,) = pool._workers
+        os.kill(worker.process.pid, signal.SIGKILL)
+        worker.process.join()
+        assert pool.start(Work("two", tmp_path))
+        events = list(pool.events(1.0))
+        assert events == [Ended("two", exit_code=-signal.SIGKILL)]
+        assert pool.start(Work("two", tmp_path)), "its place is free again"
+
+
+def test_a_machine_that_starts_no_process_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("multiprocessing.forkserver.connect_to_new_process", refuse)
+    with pytest.raises(RunError, match=r"no process that starts, 5 times \(BlockingIOError: .*-u"):
+        go(tmp_path, [Work("one", tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(-9, "by SIGKILL"), (-35, "by signal 35"), (3, "with code 3")]
+)
+def test_how_a_worker_died_is_told_in_words(code: int, said: str) -> None:
+    assert said in _how(code)

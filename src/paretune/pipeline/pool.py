@@ -142,8 +142,8 @@ def _run_pool(
     deaths: dict[str, int] = {}
     given: dict[str, Task] = {}
     is_told = False
-    # Workers end their tasks in order, so this process waits for them.
-    with Workers(workers, place, perform) as pool, orderly():
+    # Workers end their tasks in order, so this process waits for them, to the last one.
+    with orderly(), Workers(workers, place, perform) as pool:
         while pool.running or left:
             if stop_requested():
                 if not is_told:
@@ -189,7 +189,8 @@ def _after_death(
 
 def _how(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
-        name = Signals(-exit_code).name
+        known = {int(number): number.name for number in Signals}
+        name = known.get(-exit_code, f"signal {-exit_code}")
         return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     return f"ended with code {exit_code}"
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from multiprocessing import connection
 from typing import Any, final
 
-from paretune.errors import Interrupted
+from paretune.errors import Interrupted, RunError
 from paretune.pipeline.tasks import Place, Task
-from paretune.safety.stopping import SIGNALS, Stop, request_stop
+from paretune.safety.stopping import SIGNALS, Stop, check_stop, request_stop
 
 Perform = Callable[[Task, Place, Callable[[int, int], None]], "str | None"]
 
@@ -29,6 +29,9 @@ _WAKE = signal.SIGUSR2
 
 _SECONDS = 5.0
 """That a worker has to end itself when the run is over."""
+
+_TRIES = 5
+"""Processes that may fail to start, one after another, while none is at work."""
 
 
 @final
@@ -90,6 +93,7 @@ class Workers:
     place: Place
     perform: Perform
     _workers: list[_Worker] = field(default_factory=list)
+    _failures: int = 0
 
     def __enter__(self) -> Workers:
         return self
@@ -115,12 +119,17 @@ class Workers:
         return self.count - len(self.running)
 
     def start(self, task: Task) -> bool:
-        """Give a task to a worker that has none; false if there is none and no new one starts."""
+        """Give a task to a worker that has none; false if there is none and no new one starts.
+
+        Raises:
+            RunError: if no process starts at all, again and again.
+        """
         worker = next((w for w in self._workers if w.task is None), None) or self._new()
         if worker is None:
             return False
         worker.task = task.id
-        worker.pipe.send(task)
+        with contextlib.suppress(OSError):  # it died while it was idle: its pipe will say so
+            worker.pipe.send(task)
         return True
 
     def stop(self) -> None:
@@ -163,12 +172,20 @@ class Workers:
         process = context.Process(target=_serve, args=(theirs, place, self.perform))
         try:
             process.start()
-        except (EOFError, OSError):
+        except (EOFError, OSError) as error:
             # A signal to the whole group ended the fork server while it began; it begins again.
             ours.close()
+            self._failures += 1
+            if self._failures >= _TRIES and not self._workers:
+                raise RunError(
+                    f"{self.place.run.path}: found no process that starts, {_TRIES} times "
+                    f"({type(error).__name__}: {error}), expected {self.count}; see ulimit -u and "
+                    "-n, or set workers: 1"
+                ) from error
             return None
         finally:
             theirs.close()
+        self._failures = 0
         self._workers.append(_Worker(process, ours))
         return self._workers[-1]
 
@@ -195,11 +212,16 @@ def _serve(pipe: Any, place: Place, perform: Perform) -> None:
 
     place = replace(place, say=lambda text: tell(Said(text)))
     name = ""
+
+    def progress(done: int, total: int) -> None:
+        check_stop()  # a library or a reward may have swallowed it
+        tell(Progressed(name, done, total))
+
     try:
         while True:
             task = tasks.get()
             name = task.id
-            problem = perform(task, place, lambda a, b, n=name: tell(Progressed(n, a, b)))
+            problem = perform(task, place, progress)
             tell(Ended(name, problem))
             name = ""
     except Stop:
