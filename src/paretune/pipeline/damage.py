@@ -11,7 +11,6 @@ from typing import final
 
 from paretune.errors import RunError
 from paretune.pipeline.folder import STAGES, RunFolder
-from paretune.safety.files import move
 from paretune.safety.manifest import MANIFEST, find_problems, read_manifest
 
 DAMAGED = ".damaged"
@@ -32,19 +31,25 @@ class Examined:
 
 
 def sealed_folders(run: RunFolder) -> list[Path]:
-    """Every folder of a run that is sealed, or was: whole stages, policies, replies."""
-    found = []
+    """Every folder of a run that is sealed, or was: whole stages, policies, replies.
+
+    Links to folders that hold sealed ones are followed: a stage may lie on another disk.
+    """
+    found: list[Path] = []
+    torn: list[Path] = []
     for name in STAGES:
-        for place, folders, files in os.walk(run.path / name):
+        for place, folders, files in os.walk(run.path / name, followlinks=True):
             folders[:] = sorted(f for f in folders if not f.startswith("."))
             if MANIFEST in files:
                 found.append(Path(place))
                 folders.clear()
-            elif files and name != "7-report":
+            elif name != "7-report" and any(not f.startswith(".") for f in files):
                 # Files without a manifest: it was removed, for nothing is ever left unsealed.
-                found.append(Path(place))
-                folders.clear()
-    return found
+                torn.append(Path(place))
+    # What lies beside sealed folders (a note, a listing) is nobody's result.
+    above = {parent for folder in found for parent in folder.parents}
+    torn = [t for t in torn if t not in above and not any(p in torn for p in t.parents)]
+    return sorted([*found, *torn])
 
 
 def examine(
@@ -93,7 +98,7 @@ def set_aside(folder: Path, root: Path, say: Callable[[str], None]) -> list[str]
         target = root / DAMAGED / folder.relative_to(root)
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        move(folder, target)
+        shutil.move(folder, target)  # it may lie on another disk
         for problem in problems:
             say(f"damaged: {problem}")
         say(f"damaged: {folder} was set aside in {DAMAGED}/ and is made again")

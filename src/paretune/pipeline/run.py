@@ -36,6 +36,7 @@ from paretune.pipeline.records import read_test_prompts, records_stage
 from paretune.pipeline.rewards import rewards_stage
 from paretune.pipeline.sweep import MethodPlan, check_rows, plan_run
 from paretune.pipeline.tasks import Place, Task
+from paretune.safety.disk import disk_errors
 from paretune.safety.files import read_json, write_json, write_text
 from paretune.safety.lock import locked
 from paretune.safety.manifest import find_problems
@@ -111,7 +112,7 @@ def execute(
     allowed = require_changeable(allow_change)
     preflight(config)
     run = RunFolder(path)
-    with locked(path / ".lock"):
+    with disk_errors(path), locked(path / ".lock"):
         return _guarded(config, run, until, voice or Voice(), allowed)
 
 

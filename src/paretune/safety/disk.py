@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from paretune.errors import RunError
+from paretune.errors import ParetuneError, RunError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when there is no room, for this user, or in one file."""
@@ -66,7 +66,7 @@ def disk_errors(path: Path, needed: int = 0) -> Iterator[None]:
         if error.errno not in FULL and not _is_full(str(error)):
             raise
         raise RunError(_no_room(path, needed, bytes_free(path), error)) from error
-    except RunError:
+    except ParetuneError:
         raise
     except Exception as error:
         # torch and safetensors have errors of their own for a write that fell short.

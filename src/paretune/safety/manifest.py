@@ -48,14 +48,24 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def find_problems(folder: Path) -> list[str]:
-    """Everything that is wrong with a sealed folder, its manifest included."""
+    """Everything that is wrong with a sealed folder, its manifest included.
+
+    A file that was not sealed with the others counts too: a loader would read an adapter or an
+    index of weights that somebody put there. Hidden ones are of systems, and nobody loads them.
+    """
     try:
         manifest = read_manifest(folder)
     except RunError as error:
         return [str(error)]
     if manifest is None:
         return [f"{folder / MANIFEST}: found no file, expected the manifest of a sealed folder"]
-    return find_damage(folder, manifest["files"])
+    damage, listed = find_damage(folder, manifest["files"]), {*manifest["files"], MANIFEST}
+    names = (file.relative_to(folder) for file in walk(folder))
+    return damage + [
+        f"{folder / name}: found a file that was not sealed with the others, expected none"
+        for name in names
+        if name.as_posix() not in listed and not any(p.startswith(".") for p in name.parts)
+    ]
 
 
 def _digest(content: Mapping[str, Any]) -> str:
