@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import final
 
 from paretune.errors import RunError
 from paretune.pipeline.folder import STAGES, RunFolder
-from paretune.safety.manifest import MANIFEST, find_problems, read_manifest
+from paretune.safety.manifest import MANIFEST, find_problems, read_manifest, strangers
 
 DAMAGED = ".damaged"
 
@@ -90,19 +91,32 @@ def set_aside_damage(run: RunFolder, say: Callable[[str], None]) -> list[Path]:
 def set_aside(folder: Path, root: Path, say: Callable[[str], None]) -> list[str]:
     """Move one folder to ``.damaged/`` of its root if any byte of it is wrong.
 
+    Of a folder that is intact, and holds other files too, only these are moved.
+
     Returns:
         What was wrong; empty = the folder is intact and where it was.
     """
     problems = find_problems(folder)
-    if problems:
-        target = root / DAMAGED / folder.relative_to(root)
-        shutil.rmtree(target, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(folder, target)  # it may lie on another disk
-        for problem in problems:
-            say(f"damaged: {problem}")
-        say(f"damaged: {folder} was set aside in {DAMAGED}/ and is made again")
+    for problem in problems:
+        say(f"damaged: {problem}")
+    with contextlib.suppress(RunError):  # a damaged manifest tells of no file
+        manifest = read_manifest(folder)
+        others = strangers(folder, manifest["files"]) if manifest else []
+        if len(others) == len(problems):
+            for file in others:
+                _move_aside(file, root)
+            return []
+    _move_aside(folder, root)
+    say(f"damaged: {folder} was set aside in {DAMAGED}/ and is made again")
     return problems
+
+
+def _move_aside(place: Path, root: Path) -> None:
+    target = root / DAMAGED / place.relative_to(root)
+    if target.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(place, target)  # it may lie on another disk
 
 
 def tell_restored(run: RunFolder, folders: list[Path], say: Callable[[str], None]) -> None:

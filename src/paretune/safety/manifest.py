@@ -51,7 +51,7 @@ def find_problems(folder: Path) -> list[str]:
     """Everything that is wrong with a sealed folder, its manifest included.
 
     A file that was not sealed with the others counts too: a loader would read an adapter or an
-    index of weights that somebody put there. Hidden ones are of systems, and nobody loads them.
+    index of weights that somebody put there.
     """
     try:
         manifest = read_manifest(folder)
@@ -59,12 +59,19 @@ def find_problems(folder: Path) -> list[str]:
         return [str(error)]
     if manifest is None:
         return [f"{folder / MANIFEST}: found no file, expected the manifest of a sealed folder"]
-    damage, listed = find_damage(folder, manifest["files"]), {*manifest["files"], MANIFEST}
-    names = (file.relative_to(folder) for file in walk(folder))
-    return damage + [
-        f"{folder / name}: found a file that was not sealed with the others, expected none"
-        for name in names
-        if name.as_posix() not in listed and not any(p.startswith(".") for p in name.parts)
+    return find_damage(folder, manifest["files"]) + [
+        f"{file}: found a file that was not sealed with the others, expected none"
+        for file in strangers(folder, manifest["files"])
+    ]
+
+
+def strangers(folder: Path, files: Mapping[str, Any]) -> list[Path]:
+    """Files in a sealed folder that its manifest does not list; hidden ones are of systems."""
+    found = ((file, file.relative_to(folder)) for file in walk(folder))
+    return [
+        file
+        for file, name in found
+        if name.as_posix() not in {*files, MANIFEST} and not name.name.startswith(".")
     ]
 
 
