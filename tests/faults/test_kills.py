@@ -20,6 +20,11 @@ def test_inside_saves(rig):
     assert len(trials) == 4 and broken(trials) == []
 
 
+def test_between_saves_at_rows_of_the_log(rig):
+    trials = kills.log_kills(rig, MINI, 4)
+    assert len(trials) == 4 and broken(trials) == []
+
+
 def test_in_states_of_a_checkpoint(rig):
     trials = kills.write_order(rig, MINI, most=3)
     assert len(trials) == 3 and broken(trials) == []

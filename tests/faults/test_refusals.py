@@ -1,7 +1,8 @@
 """What would give another result in silence is refused."""
 
+import pytest
 from rig import refusals
-from rig.subjects import DIVERGING, FILES, MINI
+from rig.subjects import DIVERGING, FILES, MINI, OVERFLOWING
 from rig.trials import broken
 
 
@@ -14,5 +15,6 @@ def test_a_second_process_in_the_folder(rig):
     assert broken([refusals.second_writer(rig, MINI)]) == []
 
 
-def test_numbers_that_are_none_are_never_sealed(rig):
-    assert broken([refusals.divergence(rig, DIVERGING)]) == []
+@pytest.mark.parametrize("subject", [DIVERGING, OVERFLOWING], ids=["diverging", "overflowing"])
+def test_numbers_that_are_none_are_never_sealed(rig, subject):
+    assert broken([refusals.divergence(rig, subject)]) == []

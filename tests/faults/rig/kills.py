@@ -52,6 +52,15 @@ def write_order(rig: Rig, subject: Subject, most: int = 0) -> list[Trial]:
     return kills_at(rig, subject, what, [(call, "before") for call in states])
 
 
+def log_kills(rig: Rig, subject: Subject, n: int) -> list[Trial]:
+    """Kills at ``n`` rows of the log, between two saves: in the middle of a row, and after one."""
+    rows = [c for c in rig.whole(subject).calls if c.path.endswith("metrics.jsonl")]
+    writes = [call for call in rows if call.kind == "write"]
+    hows: Sequence[How] = ("after", "tear")
+    points = [(writes[int((k + 0.5) * len(writes) / n)], hows[k % 2]) for k in range(n)]
+    return kills_at(rig, subject, f"kills at log rows of {subject.target}", points)
+
+
 def kills_at(
     rig: Rig, subject: Subject, what: str, points: Sequence[tuple[Call, How]]
 ) -> list[Trial]:

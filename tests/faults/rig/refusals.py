@@ -155,4 +155,4 @@ def divergence(rig: Rig, subject: Paretune | Trl) -> Trial:
         zeros = sum(float(row["loss"]) == 0 for row in rows)
         outcome += f", {zeros} of {len(rows)} log rows say loss 0"
     rig.drop(folder)
-    return Trial("learning rate 1e30", outcome, is_kept, said.strip()[:300])
+    return Trial("diverging", outcome, is_kept, said.strip()[:300])

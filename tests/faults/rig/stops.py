@@ -92,7 +92,7 @@ def second_signal(rig: Rig, subject: Subject) -> Trial:
     rig.drop(folder)
     return Trial(
         "second SIGTERM",
-        f"exit {ended.code} after {seconds:.2f} s",
+        f"exit {ended.code} in {seconds:.2f} s",
         is_kept,
         last_line(ended.output),
         seconds,

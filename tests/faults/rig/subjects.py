@@ -150,7 +150,10 @@ def read_rows(path: Path) -> list[Any]:
     """JSON values one after another; none where there is no file."""
     text, rows = path.read_text().strip() if path.exists() else "", []
     while text:
-        row, end = json.JSONDecoder().raw_decode(text)
+        try:
+            row, end = json.JSONDecoder().raw_decode(text)
+        except json.JSONDecodeError:
+            row, end = {"torn": text.partition("\n")[0]}, len(text.partition("\n")[0])
         rows.append(row)
         text = text[end:].lstrip()
     return rows
@@ -296,12 +299,17 @@ DIVERGING = replace(
 )
 """A learning rate that no training survives, and a checkpoint at every step."""
 
+OVERFLOWING = replace(DIVERGING, settings=DIVERGING.settings.replace("1.0e+30", "1.0e+39"))
+"""Parameters that are infinite after the first step, whose loss was fine."""
+
 SLOW = replace(MINI, settings=MINI.settings.replace("steps: 12", "steps: 4, accumulate: 1000"))
 """Optimizer steps of many seconds."""
 
 TRL = Trl()
 
 TRL_DIVERGING = Trl(options=("--learning-rate", "1e30"))
+
+TRL_OVERFLOWING = Trl(options=("--learning-rate", "1e39"))
 
 TRL_JIT = Trl(options=("--jit", "--steps", "200"))
 """With the library's own answer to SIGTERM, which comes after three seconds."""
