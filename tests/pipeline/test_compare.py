@@ -16,6 +16,7 @@ from paretune.pipeline.run import Voice, execute
 from paretune.pipeline.search import search_config
 from paretune.pipeline.tasks import TrainTask
 from paretune.safety.files import read_json
+from paretune.safety.manifest import write_manifest
 
 TINY = {
     "name": "tiny",
@@ -182,6 +183,41 @@ def test_a_search_of_nothing_but_failures_leaves_the_others(tmp_path, recipe, wi
     only = recipe(methods=methods[:1], name="only")
     with pytest.raises(RunError, match="every setting of every method failed"):
         compare(only, tmp_path / "only")
+
+
+def of(result):
+    """What was measured, without the seconds it took."""
+    return [m.values["hypervolume"] for m in result.methods]
+
+
+def test_damage_between_two_starts_is_found_and_made_again(tmp_path, recipe, without_reports):
+    config, folder = recipe(methods=METHODS[1:]), tmp_path / "tiny"
+    result = compare(config, folder).result
+    seed = folder / "seed-0"
+    (replies,) = (seed / "5-replies" / "best_of_n" / "1-0").glob("replies*")
+    policy = next((seed / "4-policies" / "twin").glob("*"))
+    for file, damage in (
+        (replies, replies.read_bytes().replace(b"0", b"1", 1)),
+        (policy / "manifest.json", b"{"),
+        (seed / "6-front" / "front.json", b"{"),
+        (seed / "status.json", b"{"),
+        (seed / "run.json", b"{"),
+    ):
+        assert file.read_bytes() != damage, file
+        file.write_bytes(damage)
+        said = []
+        again = compare(config, folder, Voice(say=said.append)).result
+        assert of(again) == of(result), file
+        assert any(str(file) in text for text in said) or file.parent == seed
+        assert file.read_bytes() != damage, file
+
+
+def test_what_a_failed_training_left_is_no_cost(tmp_path, recipe, without_reports):
+    config, folder = recipe(methods=METHODS[2:]), tmp_path / "tiny"
+    left = folder / "seed-0" / "4-policies" / "dpo" / ".dpo-1-0.checkpoints" / "checkpoint-5"
+    left.mkdir(parents=True)
+    write_manifest(left, {"step": 5, "seconds": 100.0, "identity": {}})
+    assert compare(config, folder).result.seconds["training"] == 0
 
 
 def test_other_settings_in_the_same_folder_are_refused(tmp_path, recipe, without_reports):

@@ -38,13 +38,15 @@ from paretune.pipeline.checking import check_run
 from paretune.pipeline.compare_progress import Progress, Weight, weight_left
 from paretune.pipeline.config import MethodConfig, RunConfig
 from paretune.pipeline.config_sections import CompareConfig
-from paretune.pipeline.folder import RunFolder
+from paretune.pipeline.damage import examine, sealed_folders
+from paretune.pipeline.folder import STATUS, RunFolder
 from paretune.pipeline.replies import REPLIES, read_replies
 from paretune.pipeline.run import Voice, execute, load_result, stored_config
 from paretune.pipeline.search import SEARCH, Choice, choose, search_config, seed_config
 from paretune.pipeline.settings_grid import combinations, in_words
 from paretune.safety.files import read_json, write_json, write_text
 from paretune.safety.lock import locked
+from paretune.safety.manifest import read_manifest
 from paretune.safety.stopping import stoppable
 
 RESULT = "comparison.json"
@@ -184,13 +186,7 @@ def _run(
 ) -> RunResult:
     """The result of one run of the comparison, finished earlier or now."""
     path = folder / config.name
-    status = path / "status.json"
-    if (
-        status.exists()
-        and read_json(status).get("state") == "done"
-        and (path / "6-front").exists()
-        and stored_config(RunFolder(path)) == config
-    ):
+    if _is_finished(config, RunFolder(path)):
         progress.finish(config.name)
         return load_result(RunFolder(path))
     finished = execute(
@@ -199,6 +195,19 @@ def _run(
     progress.finish(config.name)
     assert finished.result is not None
     return finished.result
+
+
+def _is_finished(config: RunConfig, run: RunFolder) -> bool:
+    """Whether all of a run was made of these settings, and every byte is as it was sealed."""
+    try:
+        return (
+            read_json(run.path / STATUS)["state"] == "done"
+            and run.stage(6).exists()
+            and stored_config(run) == config
+            and not any(found.problems for found in examine(run))
+        )
+    except (RunError, ConfigError, KeyError, TypeError):
+        return False  # going on with it says what is wrong
 
 
 def _measured(
@@ -301,14 +310,16 @@ def _seeds(config: RunConfig) -> range:
 def _spent(folder: Path, names: Sequence[str]) -> dict[str, float]:
     """CPU seconds that were really spent: what methods share is counted once."""
 
-    def seconds(run: str, stage: str) -> float:
-        manifests = (folder / run / stage).rglob("manifest.json")
-        return sum(float(read_json(m)["facts"].get("seconds", 0.0)) for m in manifests)
+    def seconds(run: str, number: int) -> float:
+        place = RunFolder(folder / run)
+        sealed = (f for f in sealed_folders(place) if f.is_relative_to(place.stage(number)))
+        facts = ((read_manifest(f) or {}).get("facts", {}) for f in sealed)
+        return sum(float(found.get("seconds", 0.0)) for found in facts)
 
     return {
-        "search": seconds(SEARCH, "4-policies") + seconds(SEARCH, "5-replies"),
-        "training": sum(seconds(name, "4-policies") for name in names),
-        "replies": sum(seconds(name, "5-replies") for name in names),
+        "search": seconds(SEARCH, 4) + seconds(SEARCH, 5),
+        "training": sum(seconds(name, 4) for name in names),
+        "replies": sum(seconds(name, 5) for name in names),
     }
 
 
