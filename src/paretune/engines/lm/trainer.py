@@ -10,7 +10,6 @@ import contextlib
 import logging
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -27,7 +26,7 @@ from paretune.engines.lm.checkpoints import STAGING, Checkpoints, SealCallback
 from paretune.engines.lm.forward import autocast, fast_dtype
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.training_state import PlainState
-from paretune.engines.lm.validation import BestCallback, Validation, find_damage
+from paretune.engines.lm.validation import BestCallback, Validation
 from paretune.errors import RunError
 from paretune.safety.stopping import orderly
 
@@ -275,12 +274,6 @@ def run_training(
     trainer.remove_callback(ProgressCallback)
     for callback in (WatchCallback(trainer, progress), *callbacks):
         trainer.add_callback(callback)
-    if validation is not None and (problem := find_damage(validation.folder)):
-        # What was best before the newest checkpoint is lost: only a new start finds it again.
-        if checkpoints is not None:
-            checkpoints.say(f"damaged: {problem}; the job starts again")
-            checkpoints.clear()
-        shutil.rmtree(validation.folder, ignore_errors=True)
     best = None if validation is None else BestCallback(validation, model, progress)
     if best is not None:
         trainer.add_callback(best)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 from transformers import TrainerCallback
@@ -34,7 +35,7 @@ class Validation:
         every: steps between two measurements; the last step is always measured.
         measure: the metric of the policies as they are, larger is better. Not the training loss:
             weights that are learned, or a hypervolume, would move the yardstick.
-        folder: where the best parameters lie; a job that is resumed goes on from them.
+        folder: where the best parameters of this process lie.
     """
 
     every: int
@@ -46,8 +47,8 @@ class Validation:
 class BestCallback(TrainerCallback):
     """Measures, and keeps the parameters of the best measurement.
 
-    A resumed job repeats the steps after its checkpoint, and what was better than all before it is
-    better again: the parameters kept in the end are those of an uninterrupted job.
+    They are part of every checkpoint: a job that goes on knows what was best until there, and
+    nothing of the steps that it does again.
 
     Args:
         validation: what and when.
@@ -62,8 +63,24 @@ class BestCallback(TrainerCallback):
         tell: Callable[[int, int, dict[str, float]], None] | None,
     ) -> None:
         self._validation, self._model, self._tell = validation, model, tell
-        file = validation.folder / _BEST
-        _, self.best, self.step = _read_best(file) if file.exists() else ({}, -math.inf, 0)
+        self._file = validation.folder / _BEST
+        self.best, self.step = -math.inf, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Once the trainer knows which checkpoint it goes on from."""
+        sealed = Path(args.output_dir).parent / f"checkpoint-{state.global_step}" / _BEST
+        if sealed.exists():
+            _, self.best, self.step = _read_best(sealed)
+        if state.is_world_process_zero:
+            self._file.unlink(missing_ok=True)
+            if sealed.exists():
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                _link(sealed, self._file)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After the trainer wrote its files, and before they are sealed."""
+        if state.is_world_process_zero and self._file.exists():
+            _link(self._file, Path(args.output_dir) / f"checkpoint-{state.global_step}" / _BEST)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After an optimizer step."""
@@ -84,30 +101,25 @@ class BestCallback(TrainerCallback):
         """Give the model the parameters of the best measurement."""
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # the first process may still be writing
-        kept, _, _ = _read_best(self._validation.folder / _BEST)
+        kept, _, _ = _read_best(self._file)
         with torch.no_grad():
             for name, parameter in self._moving().items():
                 parameter.copy_(kept[name])
 
     def _keep(self) -> None:
-        self._validation.folder.mkdir(parents=True, exist_ok=True)
         tensors = {n: p.detach().cpu().contiguous() for n, p in self._moving().items()}
-        _write_best(self._validation.folder / _BEST, tensors, self.best, self.step)
+        _write_best(self._file, tensors, self.best, self.step)
 
     def _moving(self) -> dict[str, torch.Tensor]:
         return {n: p for n, p in self._model.named_parameters() if p.requires_grad}
 
 
-def find_damage(folder: Path) -> str | None:
-    """What is wrong with the best parameters so far; ``None`` = nothing, or there are none yet."""
-    file = folder / _BEST
-    if not file.exists():
-        return None
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file that is only ever replaced; a copy where disks know no such."""
     try:
-        _read_best(file)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        return f"{file}: found other content than was written ({error})"
-    return None
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _write_best(file: Path, tensors: dict[str, torch.Tensor], metric: float, step: int) -> None:
@@ -122,7 +134,7 @@ def _read_best(file: Path) -> tuple[dict[str, torch.Tensor], float, int]:
     facts = json.loads(content[8 : 8 + size])["__metadata__"]
     tensors = load(content)
     if _digest(tensors) != facts["sha256"]:
-        raise ValueError("its sha256 differs")
+        raise RunError(f"{file}: found other parameters than were written (sha256 differs)")
     return tensors, float(facts["validation"]), int(facts["step"])
 
 
