@@ -47,7 +47,7 @@ def can_stack(model: Any) -> bool:
 
     if any(isinstance(module, AuxiliaryTrainingWrapper) for module in model.modules()):
         return False
-    layers = _lora_layers(model)
+    layers = lora_layers(model)
     return bool(layers) and all(
         all(isinstance(factor, nn.Linear) and factor.bias is None
             for factors in (layer.lora_A, layer.lora_B) for factor in factors.values())
@@ -66,12 +66,13 @@ def stack_adapters(model: Any, names: Sequence[str], n_blocks: int) -> Any:
         n_blocks: how many blocks there are; those behind the adapters' are the base.
     """
     inner = model.get_base_model()
-    for path, layer in _lora_layers(inner).items():
+    for path, layer in lora_layers(inner).items():
         inner.set_submodule(path, RowLora(layer.base_layer, *_factors(layer, names), n_blocks))
     return inner
 
 
-def _lora_layers(model: Any) -> dict[str, Any]:
+def lora_layers(model: Any) -> dict[str, Any]:
+    """Layers with LoRA updates, by name."""
     from peft.tuners.lora import LoraLayer
 
     return {path: m for path, m in model.named_modules() if isinstance(m, LoraLayer)}

@@ -101,8 +101,8 @@ def _parts(
         own = [StateHeadLayer(load_head(folder, model), layer) for folder in trained]
         return [_side_by_side(model, [*own, *[layer] * n_base])]
     parts: list[Part] = []
-    if _are_lora(trained):
-        model, names = _with_adapters(trained, base, quantize)
+    if are_lora(trained):
+        model, names = with_adapters(trained, base, quantize)
         if is_shared:
             layer = model.get_base_model().get_output_embeddings()
             model.set_adapter(names[0])
@@ -152,7 +152,7 @@ class _OfAdapter(nn.Module):
         return logits
 
 
-def _with_adapters(
+def with_adapters(
     folders: Sequence[Path], base: str | os.PathLike[str], quantize: str
 ) -> tuple[Any, list[str]]:
     """The base with all adapters, and their names."""
@@ -169,7 +169,7 @@ def _with_adapters(
     return model.eval(), names
 
 
-def _are_lora(folders: Sequence[Path]) -> bool:
+def are_lora(folders: Sequence[Path]) -> bool:
     """Whether the folders are LoRA adapters with nothing beside them but output layers."""
     from peft import PeftConfig
 

@@ -68,9 +68,9 @@ class ConditionedLinear(nn.Module):
 
     @property
     def values(self) -> Tensor:
-        """``(R,)`` the diagonal at the trade-off that is set."""
-        given = self.tradeoff.repeat_interleave(self._directions)
-        return torch.cat([self.shared, self.scale * given])
+        """``(R,)`` the diagonal at the trade-off that is set, or ``(B, R)`` one a row."""
+        given = self.scale * self.tradeoff.repeat_interleave(self._directions, -1)
+        return torch.cat([self.shared.expand(*given.shape[:-1], -1), given], -1)
 
     @property
     def update(self) -> Tensor:
@@ -93,6 +93,10 @@ class ConditionedLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """The layer's output with the update's."""
         out: Tensor = self.base(states)
+        if self.tradeoff.ndim == 2:
+            inside = nn.functional.linear(states.to(self.inner.dtype), self.inner)
+            values = self.values.view(len(states), *[1] * (states.ndim - 2), -1)
+            return out + nn.functional.linear(inside * values, self.outer).to(out.dtype)
         # A matrix of the values first: it is small, the states are many.
         outer = self.outer * self.values
         return out + nn.functional.linear(
@@ -152,6 +156,27 @@ def set_tradeoff(model: Any, weights: Sequence[float]) -> None:
             "objective that the policy was trained on"
         )
     numbers = torch.tensor([float(w) for w in weights], dtype=torch.float64)
+    for _, layer in _layers(model):
+        layer.tradeoff = numbers.to(layer.tradeoff)
+
+
+def set_row_tradeoffs(model: Any, rows: Sequence[Sequence[float]]) -> None:
+    """Make each row of the next batches answer for a trade-off of its own.
+
+    Args:
+        model: with a trade-off adapter that nothing reads the weight of (linear layers).
+        rows: ``(B, M)`` one trade-off a row.
+
+    Raises:
+        ConfigError: if the number of weights is not that of the adapter.
+    """
+    expected = model.tradeoff_adapter.n_objectives
+    numbers = torch.tensor([[float(w) for w in row] for row in rows], dtype=torch.float64)
+    if numbers.ndim != 2 or numbers.shape[1] != expected:
+        raise ConfigError(
+            f"trade-off adapter: found weights of shape {tuple(numbers.shape)}, expected "
+            f"{expected} a row"
+        )
     for _, layer in _layers(model):
         layer.tradeoff = numbers.to(layer.tradeoff)
 
