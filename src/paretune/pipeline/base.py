@@ -183,8 +183,8 @@ def _fit(
     from paretune.engines.lm.models import n_parameters
 
     job = TrainingJob("base", "sft", TradeOff((1.0,)), every_row)
-    spent = 0.0 if checkpoints is None else checkpoints.spent()
     log = training_log(folder, checkpoints)
+    spent = 0.0 if checkpoints is None else checkpoints.spent()
 
     def watch(step: int, steps: int, numbers: Any) -> None:
         append_row(log, {"step": step, **numbers})

@@ -153,10 +153,13 @@ def _worker(run: RunFolder) -> str:
 def _stopped(run: RunFolder, folder: Path) -> Stopped:
     step, damaged = 0, []
     for checkpoint in folder.glob("checkpoint-*"):
+        number = checkpoint.name.rpartition("-")[2]
+        if not number.isdigit():
+            continue  # of somebody else
         problems = find_problems(checkpoint)
         damaged += [p.removeprefix(f"{run.path}/") for p in problems]
         if not problems:
-            step = max(step, int(checkpoint.name.rpartition("-")[2]))
+            step = max(step, int(number))
     name = folder.name.removeprefix(".").removesuffix(CHECKPOINTS)
     return Stopped(_inside(run, folder.with_name(name)), step, tuple(damaged))
 

@@ -147,8 +147,8 @@ class TrainTask:
         checkpoints = self.checkpoints(place.say)
         kept = contextlib.nullcontext() if checkpoints is None else checkpoints.kept()
         with kept, self.sealed.writing() as (folder, facts):
-            spent = 0.0 if checkpoints is None else checkpoints.spent()
             log = training_log(folder, checkpoints)
+            spent = 0.0 if checkpoints is None else checkpoints.spent()
             model = _start_model(place, self.needed.get(job.start), settings, job)
             inputs = job_inputs(place, here, self.method, job, self.needed, self.rounds)
             jobs: Sequence[TrainingJob] = self.jobs

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paretune.engines.lm.checkpoints import Checkpoints
+from paretune.engines.lm.checkpoints import Checkpoints, checkpoint_step
 from paretune.errors import ConfigError, RunError
 from paretune.safety.files import move, write_bytes
 from paretune.safety.manifest import MANIFEST, find_problems, write_manifest
@@ -27,7 +27,8 @@ def make(folder: Path, step: int, content: bytes = b"parameters") -> Path:
 
 
 def seal(checkpoint: Path, **identity: object) -> Path:
-    write_manifest(checkpoint, {"step": 0, "seconds": 1.5, "identity": identity})
+    step = checkpoint_step(checkpoint)
+    write_manifest(checkpoint, {"step": step, "seconds": 1.5, "identity": identity})
     return checkpoint
 
 
@@ -91,6 +92,24 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path, identity=now, is_allowed=lambda key: True).newest() == checkpoint
     with pytest.raises(ConfigError, match=r"\(versions\.torch"):
         Checkpoints(tmp_path, identity=now, is_allowed=lambda key: "rate" in key).newest()
+
+
+def test_a_name_is_no_proof_of_a_step(tmp_path: Path) -> None:
+    seal(make(tmp_path, 6)).rename(tmp_path / "checkpoint-60")
+    seal(make(tmp_path, 5))
+    copied = seal(make(tmp_path, 7)).rename(tmp_path / "checkpoint-7.bak")
+    said: list[str] = []
+    assert Checkpoints(tmp_path, say=said.append).newest() == tmp_path / "checkpoint-5"
+    assert "checkpoint-60: found step 6 in its manifest, expected that of its name" in said[0]
+    assert copied.exists(), "what somebody else named is theirs"
+
+
+def test_a_refusal_reads_no_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seal(make(tmp_path, 6), seed=1)
+    monkeypatch.setattr("paretune.engines.lm.checkpoints.find_problems", None)
+    Checkpoints(tmp_path, identity={"seed": 1}).check()
+    with pytest.raises(ConfigError, match="seed 1 -> 2"):
+        Checkpoints(tmp_path, identity={"seed": 2}).check()
 
 
 def test_nothing_to_go_on_from(tmp_path: Path) -> None:

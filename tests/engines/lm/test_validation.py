@@ -15,6 +15,7 @@ from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import run_training
 from paretune.engines.lm.validation import Validation
+from paretune.errors import ConfigError
 
 METRICS = (0.1, 0.5, 0.3, 0.2, 0.4, 0.8, 0.7, 0.9, 0.6)
 """After each step: what is best changes after the checkpoints of steps 4 and 8."""
@@ -33,8 +34,10 @@ class CutAt(TrainerCallback):
             raise Cut
 
 
-def train(folder: Path, cut: int = 0, rate: float = 0.05, metrics: Any = METRICS) -> Any:
-    """Parameters and log rows of nine steps; of a job that is cut, the rows alone."""
+def train(
+    folder: Path, cut: int = 0, rate: float = 0.05, metrics: Any = METRICS, steps: int = 9
+) -> Any:
+    """Parameters and log rows of some steps; of a job that is cut, the rows alone."""
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 1)
     rows: list[tuple[int, dict[str, float]]] = []
@@ -45,7 +48,7 @@ def train(folder: Path, cut: int = 0, rate: float = 0.05, metrics: Any = METRICS
     try:
         run_training(
             model,
-            [np.array([n]) for n in range(9)],
+            [np.array([n]) for n in range(steps)],
             lambda taken: {"x": torch.tensor([[1.0, float(taken[0])]])},
             lambda module, batch: (module(batch["x"]).square().mean(), {}),
             TrainSettings(learning_rate=rate, precision="float32"),
@@ -97,3 +100,9 @@ def test_damage_to_the_best_falls_back_with_its_checkpoint(tmp_path: Path) -> No
     found, rows = train(tmp_path / "cut")
     assert rows[0][0] == 5, "it went on from the checkpoint before"
     assert torch.equal(found, whole)
+
+
+def test_a_job_that_did_more_than_it_is_to_do_is_refused(tmp_path: Path) -> None:
+    train(tmp_path, cut=8)
+    with pytest.raises(ConfigError, match=r"checkpoint-8: .* more steps than the 5 it is to have"):
+        train(tmp_path, steps=5)

@@ -71,7 +71,7 @@ class Checkpoints:
         """
         damaged: list[Path] = []
         for checkpoint in self._found():
-            problems = find_problems(checkpoint)
+            problems = _problems(checkpoint)
             if not problems:
                 self._require_same(checkpoint)
                 self._tell(damaged, checkpoint_step(checkpoint))
@@ -83,21 +83,20 @@ class Checkpoints:
         return None
 
     def check(self) -> None:
-        """Refuse to go on from a checkpoint of other settings; changes nothing.
+        """Refuse to go on from a checkpoint of other settings, by its manifest; changes nothing.
 
         Raises:
             ConfigError: as :meth:`newest`.
         """
         for checkpoint in self._found():
-            if not find_problems(checkpoint):
-                self._require_same(checkpoint)
-                return
+            with contextlib.suppress(RunError):  # a damaged one is not gone on from
+                if read_manifest(checkpoint) is not None:
+                    self._require_same(checkpoint)
+                    return
 
     def spent(self) -> float:
-        """CPU seconds that went into the newest checkpoint."""
-        found = self._found()
-        manifest = read_manifest(found[0]) if found and not find_problems(found[0]) else None
-        return float((manifest or {}).get("seconds", 0.0))
+        """CPU seconds that went into the newest checkpoint, once :meth:`newest` has read it."""
+        return next((float((read_manifest(c) or {})["seconds"]) for c in self._found()), 0.0)
 
     def clear(self) -> None:
         """Remove them all: the job is done, or nothing can be gone on from."""
@@ -118,7 +117,7 @@ class Checkpoints:
         self.clear()
 
     def _found(self) -> list[Path]:
-        found = [p for p in self.folder.glob(f"{_PREFIX}*") if p.is_dir()]
+        found = [p for p in self.folder.glob(f"{_PREFIX}*") if checkpoint_step(p) >= 0]
         return sorted(found, key=checkpoint_step, reverse=True)
 
     def _tell(self, damaged: list[Path], step: int) -> None:
@@ -143,9 +142,19 @@ class Checkpoints:
 
 
 def checkpoint_step(checkpoint: Path) -> int:
-    """Optimizer steps done when it was made."""
+    """Optimizer steps done when it was made; -1 = it has another name, given by somebody else."""
     number = checkpoint.name.removeprefix(_PREFIX)
     return int(number) if number.isdigit() else -1
+
+
+def _problems(checkpoint: Path) -> list[str]:
+    problems = find_problems(checkpoint)
+    found = None if problems else (read_manifest(checkpoint) or {}).get("step")
+    if found not in (None, checkpoint_step(checkpoint)):
+        problems.append(
+            f"{checkpoint}: found step {found} in its manifest, expected that of its name"
+        )
+    return problems
 
 
 def _name(key: str) -> str:

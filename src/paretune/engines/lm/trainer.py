@@ -22,12 +22,17 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from paretune.engines.lm.checkpoints import STAGING, Checkpoints, SealCallback
+from paretune.engines.lm.checkpoints import (
+    STAGING,
+    Checkpoints,
+    SealCallback,
+    checkpoint_step,
+)
 from paretune.engines.lm.forward import autocast, fast_dtype
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.training_state import PlainState
 from paretune.engines.lm.validation import BestCallback, Validation
-from paretune.errors import RunError
+from paretune.errors import ConfigError, RunError
 from paretune.safety.stopping import orderly
 
 Batch = dict[str, Any]
@@ -292,6 +297,7 @@ def train_to_end(trainer: Any, checkpoints: Checkpoints | None) -> None:
         checkpoints: where, and how often; ``None`` = none, and a stop loses the job.
 
     Raises:
+        ConfigError: if it was stopped after more steps than it is to have now.
         RunError: if the training diverges, or the disk is full.
         Stop: if it was asked to stop; what it did is kept.
     """
@@ -299,6 +305,12 @@ def train_to_end(trainer: Any, checkpoints: Checkpoints | None) -> None:
         trainer.train()
         return
     resume = checkpoints.newest()
+    if resume is not None and checkpoint_step(resume) >= trainer.args.max_steps:
+        raise ConfigError(
+            f"{resume}: found a job stopped after more steps than the {trainer.args.max_steps} it "
+            "is to have now, expected fewer; ask for more steps or epochs, or remove the folder to "
+            "start the job again"
+        )
     seal = SealCallback(checkpoints, n_processes(), trainer)
     trainer.add_callback(seal)
     with orderly():
