@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Objectives": "paretune.core.objective",
     "TradeOff": "paretune.core.tradeoff",
+    "TradeOffPosterior": "paretune.functional.tradeoff_posterior",
     "Record": "paretune.core.record",
     "Response": "paretune.core.record",
     "Comparison": "paretune.core.record",
