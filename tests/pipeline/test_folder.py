@@ -1,11 +1,12 @@
 import errno
+import shutil
 
 import pytest
 
 from paretune.errors import ConfigError, RunError
 from paretune.pipeline.folder import RunFolder, Sealed, open_run
 from paretune.safety.files import write_json
-from paretune.safety.manifest import MANIFEST
+from paretune.safety.manifest import MANIFEST, find_problems
 
 
 def make(folder, **inputs):
@@ -108,3 +109,26 @@ def test_complete_results_are_never_written_over(tmp_path):
     with pytest.raises(RunError, match="kept them"):
         make(tmp_path, seed=0)
     assert (tmp_path / "stage" / "data.txt").read_text() == "data"
+
+
+def test_a_stop_while_the_old_is_removed_leaves_the_new(tmp_path, monkeypatch):
+    with Sealed(tmp_path / "front", {"n": 1}, is_replaced=True).writing() as (folder, _):
+        (folder / "front.json").write_text("old")
+    new = Sealed(tmp_path / "front", {"n": 2}, is_replaced=True)
+    remove = shutil.rmtree
+
+    def stop(place, **how):
+        if (place / "front.json").exists() and (place / "front.json").read_text() == "old":
+            (place / "front.json").unlink()
+            raise KeyboardInterrupt
+        remove(place, **how)
+
+    monkeypatch.setattr("shutil.rmtree", stop)
+    with pytest.raises(KeyboardInterrupt), new.writing() as (folder, _):
+        (folder / "front.json").write_text("new")
+    monkeypatch.undo()
+    assert find_problems(new.path) == []
+    assert (new.path / "front.json").read_text() == "new" and new.is_done()
+    with new.writing() as (folder, _):
+        (folder / "front.json").write_text("newer")
+    assert [p.name for p in tmp_path.iterdir()] == ["front"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ import pytest
 from typer.testing import CliRunner
 
 from paretune.cli.main import app
-from paretune.errors import ConfigError
+from paretune.errors import ConfigError, Interrupted
 from paretune.pipeline.changes import CHANGEABLE
 from paretune.pipeline.doctor import diagnose
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.run import Voice, execute
 from paretune.safety.files import read_json, write_json
 from paretune.safety.manifest import find_problems
+from paretune.safety.stopping import stoppable
 
 Build = Callable[..., Any]
 SFT = [{"method": "sft"}]
@@ -179,3 +182,21 @@ def test_doctor_of_no_run_is_told(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["doctor", str(tmp_path)])
     assert isinstance(found.exception, ConfigError)
     assert "expected the folder of a run" in str(found.exception)
+
+
+@pytest.mark.parametrize("state", ["running", "done"])
+def test_a_stop_while_the_status_is_written_is_told_there(
+    tmp_path: Path, tiny_config: Build, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    plain = RunFolder.status
+
+    def status(run: RunFolder, found: str, **facts: Any) -> None:
+        plain(run, found, **facts)
+        if found == state:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunFolder, "status", status)
+    config = tiny_config(methods=SFT)
+    with pytest.raises(Interrupted), stoppable():
+        execute(config, tmp_path / "tiny", "data")
+    assert read_json(tmp_path / "tiny" / "status.json")["state"] == "interrupted"

@@ -187,7 +187,7 @@ def _fit(
     spent = 0.0 if checkpoints is None else checkpoints.spent()
 
     def watch(step: int, steps: int, numbers: Any) -> None:
-        append_row(log, {"step": step, **numbers})
+        append_row(log, {"step": step, **numbers}, durable=True)  # as checkpoints are
         if progress is not None:
             progress("base", step, steps)
 

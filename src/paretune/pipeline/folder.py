@@ -147,8 +147,13 @@ class Sealed:
                 if self.path.exists():
                     if not self.is_replaced and self.manifest is not None:
                         raise RunError(f"{self.path}: found complete results, kept them")
-                    shutil.rmtree(self.path)
-                move(staging, self.path)
+                    # Renamed first: one that is half removed would be taken for a damaged one.
+                    old = staging.with_name(f"{staging.name}-old")
+                    move(self.path, old)
+                    move(staging, self.path)
+                    shutil.rmtree(old, ignore_errors=True)
+                else:
+                    move(staging, self.path)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise

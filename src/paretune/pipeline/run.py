@@ -125,10 +125,11 @@ def _guarded(
         _write_facts(config, run)
     elif before.get("state") != "done":
         require_same_versions(run, allowed)
-    run.status("running")
     try:
         with stoppable():
+            run.status("running")
             finished = _execute(config, run, until, voice, allowed)
+            run.status("failed" if finished.failed else "done", failed=finished.failed)
     except Interrupted as stop:
         with contextlib.suppress(OSError, RunError):
             run.status("interrupted", reason=str(stop))
@@ -140,7 +141,6 @@ def _guarded(
             with contextlib.suppress(OSError, RunError):  # the first error is the one to tell
                 run.status("failed", error=without_secrets(str(error)))
         raise
-    run.status("failed" if finished.failed else "done", failed=finished.failed)
     return finished
 
 

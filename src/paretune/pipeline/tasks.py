@@ -160,7 +160,7 @@ class TrainTask:
             def watch(step: int, steps: int, numbers: Any) -> None:
                 if "loss" in numbers:  # the library's last log line holds totals instead
                     losses.append(numbers["loss"])
-                append_row(log, {"step": step, **numbers})
+                append_row(log, {"step": step, **numbers}, durable=True)  # as checkpoints are
                 progress(step, steps)
 
             save, cost = train_jobs(

@@ -69,7 +69,7 @@ class PlainState:
         """What the next log line needs of the steps before, as JSON values."""
         return {
             "window": {
-                name: [str(values[0].dtype).removeprefix("torch."), [float(v) for v in values]]
+                name: [*_kind(values[0]), [float(v) for v in values]]
                 for name, values in self.window.items()
                 if values
             }
@@ -78,8 +78,11 @@ class PlainState:
     def set_log_state(self, saved: Mapping[str, Any]) -> None:
         """Go on with a log line."""
         self.window.clear()
-        for name, (dtype, values) in saved["window"].items():
-            self.window[name] = [torch.tensor(v, dtype=getattr(torch, dtype)) for v in values]
+        for name, (dtype, device, values) in saved["window"].items():
+            place = self.args.device if device == self.args.device.type else device
+            self.window[name] = [
+                torch.tensor(v, dtype=getattr(torch, dtype), device=place) for v in values
+            ]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         if getattr(self, "is_deepspeed_enabled", False) or getattr(self, "is_fsdp_enabled", False):
@@ -140,6 +143,11 @@ class PlainState:
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             _load_random(Path(checkpoint), self.args.process_index)
+
+
+def _kind(tensor: Tensor) -> tuple[str, str]:
+    """Its type and device: the numbers of a log line are stacked with those that follow."""
+    return str(tensor.dtype).removeprefix("torch."), tensor.device.type
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
