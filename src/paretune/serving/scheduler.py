@@ -1,0 +1,270 @@
+"""One thread owns the models: requests join its batches between two tokens, and leave when done.
+
+Requests of different trade-offs are decoded together wherever their policies share a model. Each
+has its own steering, its own draws and its own end; what the thread sends back is per request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from paretune.engines.lm.live_batch import LiveBatch
+from paretune.engines.lm.row_policies import RowPolicies, RowSteering
+from paretune.engines.lm.row_sampling import Sampling, draw_tokens
+from paretune.errors import BusyError
+
+Reason = Literal["stop", "length", "cancelled", "error"]
+
+
+@final
+@dataclass(frozen=True)
+class Token:
+    """One token of a reply.
+
+    Args:
+        id: its number.
+        logp: its log-probability under the policy, nats.
+        top: the most likely tokens and theirs, as many as were asked for.
+    """
+
+    id: int
+    logp: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Ended:
+    """The end of a reply.
+
+    Args:
+        reason: ``stop`` at an end token, ``length`` at the limit, ``cancelled``, or ``error``.
+        problem: what went wrong.
+    """
+
+    reason: Reason
+    problem: str = ""
+
+
+@final
+@dataclass
+class Asked:
+    """One reply that is asked for.
+
+    Args:
+        model: key of the model that answers; see :class:`Scheduler`.
+        steering: of its row.
+        prompt: ids, at least one.
+        sampling: how tokens are drawn.
+        max_tokens: the reply is cut here.
+        top: alternatives wanted for each token.
+        tell: called by the scheduler's thread with every token, then once with the end; must not
+            wait.
+    """
+
+    model: str
+    steering: RowSteering
+    prompt: npt.NDArray[np.int32]
+    sampling: Sampling
+    max_tokens: int
+    tell: Callable[[Token | Ended], None]
+    top: int = 0
+    n_tokens: int = 0
+    is_cancelled: bool = False
+
+
+@final
+@dataclass
+class _Batch:
+    """Rows of one model, and the logits of the next token of each."""
+
+    live: LiveBatch
+    asked: list[Asked] = field(default_factory=list)
+    logits: Tensor | None = None
+
+
+@final
+class Scheduler:
+    """Decodes what is asked for, all of it at once.
+
+    Args:
+        load: from a key to the policies it stands for; called by the thread, and kept for at most
+            ``n_models`` keys.
+        eos_id: ends a reply.
+        pad_id: fills short rows.
+        rows: replies decoded together, at most.
+        waiting: replies that may wait, at most.
+        n_models: models kept loaded, at most.
+        autocast: context of every forward pass.
+    """
+
+    def __init__(
+        self, load: Callable[[str], RowPolicies], eos_id: int, pad_id: int, *, rows: int = 64,
+        waiting: int = 256, n_models: int = 4, autocast: Callable[[], Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._load, self._eos, self._pad = load, eos_id, pad_id
+        self._rows, self._waiting, self._n_models = rows, waiting, n_models
+        self._autocast = autocast
+        self._inbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._pending: list[Asked] = []
+        self._batches: dict[str, _Batch] = {}
+        self._count = 0
+        self._lock = threading.Lock()
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self._thread.start()
+
+    @property
+    def at_work(self) -> int:
+        """Replies that are decoded or wait."""
+        return self._count
+
+    def ask(self, together: Sequence[Asked]) -> None:
+        """Add replies, all of them or none.
+
+        Raises:
+            BusyError: if they do not fit into the queue, or the server is closing.
+        """
+        with self._lock:
+            room = self._rows + self._waiting - self._count
+            if self._is_closing or len(together) > room:
+                raise BusyError(
+                    f"server: found {self._count} replies at work, expected room for "
+                    f"{len(together)} more of {self._rows + self._waiting}; try again soon"
+                )
+            self._count += len(together)
+        for asked in together:
+            self._inbox.put(asked)
+
+    def close(self, seconds: float) -> bool:
+        """Finish what is there, take nothing new; true if all ended within the time."""
+        with self._lock:
+            self._is_closing = True
+        self._inbox.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            self._receive()
+            if self._is_closing and not self._count:
+                return
+            self._admit()
+            for key in list(self._batches):
+                batch = self._batches[key]
+                if batch.asked:
+                    self._guarded(key, batch)
+
+    def _receive(self) -> None:
+        """Take what was asked for; wait only when there is nothing to decode."""
+        is_idle = not self._pending and not any(b.asked for b in self._batches.values())
+        with_wait = is_idle and not (self._is_closing and not self._count)
+        try:
+            while True:
+                asked = self._inbox.get(with_wait)
+                with_wait = False
+                if asked is not None:
+                    self._pending.append(asked)
+        except queue.Empty:
+            return
+
+    def _admit(self) -> None:
+        """Let waiting replies join, in their order, as many as there is room for."""
+        for asked in [a for a in self._pending if a.is_cancelled]:
+            self._pending.remove(asked)
+            self._end(asked, Ended("cancelled"))
+        room = self._rows - sum(len(b.asked) for b in self._batches.values())
+        fresh, self._pending = self._pending[:room], self._pending[room:]
+        order = sorted(range(len(fresh)), key=lambda n: fresh[n].model)
+        for key, group in itertools.groupby(order, key=lambda n: fresh[n].model):
+            self._join(key, [fresh[n] for n in group])
+
+    def _join(self, key: str, fresh: list[Asked]) -> None:
+        try:
+            batch = self._batch(key)
+            with self._context():
+                logits = batch.live.join([a.prompt for a in fresh], [a.steering for a in fresh])
+        except Exception as error:  # whatever a model raises is told to who asked, not to others
+            for asked in fresh:
+                self._end(asked, _told(error))
+            return
+        batch.logits = logits if batch.logits is None else torch.cat([batch.logits, logits])
+        batch.asked += fresh
+
+    def _batch(self, key: str) -> _Batch:
+        if key not in self._batches:
+            idle = [k for k, b in self._batches.items() if not b.asked]
+            while len(self._batches) >= self._n_models and idle:
+                del self._batches[idle.pop(0)]
+            self._batches[key] = _Batch(LiveBatch(self._load(key), self._pad))
+        # The last one used is the last to go.
+        self._batches[key] = self._batches.pop(key)
+        return self._batches[key]
+
+    def _guarded(self, key: str, batch: _Batch) -> None:
+        try:
+            self._step(batch)
+        except Exception as error:  # the batch is lost, the server is not
+            del self._batches[key]
+            for asked in batch.asked:
+                self._end(asked, _told(error))
+
+    def _step(self, batch: _Batch) -> None:
+        """One token for every row."""
+        assert batch.logits is not None
+        position = np.array([asked.n_tokens for asked in batch.asked])
+        tokens, logps = draw_tokens(batch.logits, [a.sampling for a in batch.asked], position)
+        chosen = tokens.tolist()
+        stay = []
+        for row, (asked, token) in enumerate(zip(batch.asked, chosen, strict=True)):
+            reason = self._give(asked, int(token), logps[row])
+            if reason is None:
+                stay.append(row)
+            else:
+                self._end(asked, Ended(reason))
+        batch.asked = [batch.asked[row] for row in stay]
+        if len(stay) < len(chosen):
+            batch.live.keep(stay)
+        batch.logits = None
+        if stay:
+            with self._context():
+                batch.logits = batch.live.read(tokens[torch.tensor(stay)])
+
+    def _give(self, asked: Asked, token: int, logps: Tensor) -> Reason | None:
+        """Tell a token; why the reply ends with it, or ``None``."""
+        if asked.is_cancelled:
+            return "cancelled"
+        if token == self._eos:
+            return "stop"
+        top: tuple[tuple[int, float], ...] = ()
+        if asked.top:
+            best = logps.topk(asked.top)
+            top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        asked.n_tokens += 1
+        asked.tell(Token(token, float(logps[token]), top))
+        return "length" if asked.n_tokens >= asked.max_tokens else None
+
+    def _end(self, asked: Asked, end: Ended) -> None:
+        with self._lock:
+            self._count -= 1
+        asked.tell(end)
+
+    def _context(self) -> Any:
+        return contextlib.nullcontext() if self._autocast is None else self._autocast()
+
+
+def _told(error: Exception) -> Ended:
+    trace = "".join(traceback.format_exception_only(error)).strip()
+    return Ended("error", trace)

@@ -1,0 +1,158 @@
+"""Many replies at once are what each would have been alone."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig
+
+from paretune.engines.lm.models import build_model
+from paretune.engines.lm.row_policies import RowSteering
+from paretune.engines.lm.row_sampling import Sampling
+from paretune.errors import BusyError
+from paretune.serving.scheduler import Asked, Ended, Scheduler, Token
+
+EOS, PAD = 2, 0
+SHAPE = {
+    "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64,
+    "pad_token_id": PAD, "eos_token_id": EOS,
+}  # fmt: skip
+
+
+class Moved:
+    """Policies told by a number that moves the embeddings: every row another policy."""
+
+    def __init__(self, seed: int) -> None:
+        self.model: Any = build_model(LlamaConfig(**SHAPE), seed).eval()
+        noise = torch.randn(8, 16, generator=torch.Generator().manual_seed(seed))
+        self._told = torch.zeros(1, dtype=torch.int64)
+        self.model.get_input_embeddings().register_forward_hook(
+            lambda module, given, out: out + noise[self._told][:, None]
+        )
+
+    def steer(self, rows: Any) -> None:
+        self._told = torch.tensor([row.told for row in rows])
+
+
+def asked(n: int, tell: Any, **how: Any) -> Asked:
+    rng = np.random.default_rng(n)
+    prompt = rng.integers(5, 40, rng.integers(1, 9)).astype(np.int32)
+    sampling = Sampling(float(n % 3) / 2, 0.8 if n % 2 else 1.0, seed=n)
+    values: dict[str, Any] = {"max_tokens": 12, "top": 0} | how
+    return Asked("ab"[n % 2], RowSteering(told=n % 8), prompt, sampling, tell=tell, **values)
+
+
+def heard() -> tuple[queue.SimpleQueue[Any], Any]:
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    return inbox, inbox.put
+
+
+def reply(inbox: queue.SimpleQueue[Any], seconds: float = 60) -> tuple[list[Token], Ended]:
+    tokens = []
+    while True:
+        event = inbox.get(timeout=seconds)
+        if isinstance(event, Ended):
+            return tokens, event
+        tokens.append(event)
+
+
+@pytest.fixture
+def scheduler() -> Any:
+    made = Scheduler(lambda key: Moved("ab".index(key)), EOS, PAD, rows=32)
+    yield made
+    assert made.close(30)
+
+
+def test_two_hundred_at_once_answer_as_each_alone(scheduler: Scheduler) -> None:
+    alone = []
+    for n in range(200):
+        inbox, tell = heard()
+        scheduler.ask([asked(n, tell)])
+        alone.append(reply(inbox))
+    inboxes = [heard() for _ in range(200)]
+    threads = [
+        threading.Thread(target=lambda n=n: scheduler.ask([asked(n, inboxes[n][1])]))
+        for n in range(200)
+    ]
+    for thread in threads:
+        thread.start()
+    together = [reply(inbox) for inbox, _ in inboxes]
+    assert [[t.id for t in tokens] for tokens, _ in together] == [
+        [t.id for t in tokens] for tokens, _ in alone
+    ]
+    assert [end for _, end in together] == [end for _, end in alone]
+    assert {end.reason for _, end in together} == {"stop", "length"}
+    assert len({tuple(t.id for t in tokens) for tokens, _ in together}) > 100
+    assert scheduler.at_work == 0
+
+
+def test_log_probabilities_are_of_the_policy_itself(scheduler: Scheduler) -> None:
+    inbox, tell = heard()
+    scheduler.ask([asked(6, tell, top=3)])
+    tokens, _ = reply(inbox)
+    for token in tokens:
+        assert [value for _, value in token.top] == sorted((v for _, v in token.top), reverse=True)
+        assert token.logp <= token.top[0][1] <= 0
+        assert len(token.top) == 3
+        if token.id in dict(token.top):
+            assert dict(token.top)[token.id] == pytest.approx(token.logp)
+
+
+def test_a_cancelled_reply_leaves_the_others_alone(scheduler: Scheduler) -> None:
+    first, others = heard(), [heard() for _ in range(3)]
+    long = asked(4, first[1], max_tokens=50)
+    together = [asked(n, box[1]) for n, box in zip((8, 10, 12), others, strict=True)]
+    scheduler.ask([long, *together])
+    first[0].get(timeout=60)
+    long.is_cancelled = True
+    _, end = reply(first[0])
+    assert end.reason == "cancelled"
+    for n, (inbox, _) in zip((8, 10, 12), others, strict=True):
+        again, tell = heard()
+        found = [t.id for t in reply(inbox)[0]]
+        scheduler.ask([asked(n, tell)])
+        assert found == [t.id for t in reply(again)[0]]
+
+
+def test_what_does_not_fit_is_refused_whole() -> None:
+    scheduler = Scheduler(lambda key: Moved(0), EOS, PAD, rows=1, waiting=1)
+    boxes = [heard() for _ in range(3)]
+    with pytest.raises(BusyError, match=r"expected room for 3 more of 2"):
+        scheduler.ask([asked(2 * n, tell) for n, (_, tell) in enumerate(boxes)])
+    assert scheduler.at_work == 0
+    scheduler.ask([asked(2 * n, tell) for n, (_, tell) in enumerate(boxes[:2])])
+    assert [reply(inbox)[1].reason in ("stop", "length") for inbox, _ in boxes[:2]] == [True, True]
+    assert scheduler.close(30)
+    with pytest.raises(BusyError):
+        scheduler.ask([asked(0, boxes[0][1])])
+
+
+def test_a_model_that_fails_is_told_to_who_asked_for_it() -> None:
+    def load(key: str) -> Moved:
+        if key == "b":
+            raise ValueError("no such policy")
+        return Moved(0)
+
+    scheduler = Scheduler(load, EOS, PAD)
+    good, bad = heard(), heard()
+    scheduler.ask([asked(0, good[1]), asked(1, bad[1])])
+    assert reply(bad[0])[1] == Ended("error", "ValueError: no such policy")
+    assert reply(good[0])[1].reason in ("stop", "length")
+    assert scheduler.close(30)
+
+
+def test_closing_finishes_what_is_there() -> None:
+    scheduler = Scheduler(lambda key: Moved(0), EOS, PAD)
+    boxes = [heard() for _ in range(5)]
+    scheduler.ask([asked(2 * n, tell) for n, (_, tell) in enumerate(boxes)])
+    started = time.monotonic()
+    assert scheduler.close(30)
+    assert all(reply(inbox, 1)[1].reason in ("stop", "length") for inbox, _ in boxes)
+    assert time.monotonic() - started < 30
