@@ -18,7 +18,8 @@ LAYERS = (
     ("methods", "engines", "data", "scoring"),
     ("evaluation", "reporting", "serving", "bench"),
     ("pipeline",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PURE = {"core": {"numpy"}, "functional": {"numpy", "torch", "scipy", "moocore", "torchjd"}}
