@@ -200,3 +200,34 @@ def test_a_stop_while_the_status_is_written_is_told_there(
     with pytest.raises(Interrupted), stoppable():
         execute(config, tmp_path / "tiny", "data")
     assert read_json(tmp_path / "tiny" / "status.json")["state"] == "interrupted"
+
+
+def test_doctor_reads_the_base_of_a_run_too(tmp_path: Path, tiny_config: Build) -> None:
+    path = tmp_path / "tiny"
+    execute(tiny_config(methods=SFT), path, "data")
+    assert diagnose(RunFolder(path)).is_healthy
+    (file,) = (tmp_path / "bases").glob("*/model.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+    found = diagnose(RunFolder(path))
+    name = f"../bases/{file.parent.name}"
+    assert not found.is_healthy and list(found.damaged) == [name]
+    assert f"set aside {name} and make it again" in found.actions
+    execute(tiny_config(methods=SFT), path, "data")
+    assert diagnose(RunFolder(path)).is_healthy
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": 3}', '{"config": {"name": 1}}'])
+def test_doctor_of_a_broken_run_tells_what_it_can(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    for name in ("status.json", "ledger.jsonl", ".lock"):
+        (tmp_path / name).write_text(text)
+    for name in ("1-records", "4-policies/dpo/a", "4-policies/dpo/.b.checkpoints/checkpoint-x"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "manifest.json").write_text(text)
+    (tmp_path / "2-rewards").write_text("a file")
+    (tmp_path / "5-replies").symlink_to(tmp_path / "nowhere")
+    found = CliRunner().invoke(app, ["doctor", str(tmp_path)])
+    assert found.exit_code == 1 and not isinstance(found.exception, Exception), found.exception
+    assert "damaged: 1-records" in found.output and "unknown" in found.output

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,34 @@ with stoppable(), orderly():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(30)
 """
+
+
+CLOSED = SECOND.replace("import os,", "import sys; sys.stderr.close(); import os,")
+
+
+def test_it_does_so_without_anybody_to_tell() -> None:
+    done = subprocess.run([sys.executable, "-c", CLOSED], capture_output=True, timeout=20)
+    assert done.returncode == 75
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_others_are_being_caught_is_a_request(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    plain, old = signal.signal, {n: signal.getsignal(n) for n in SIGNALS}
+
+    def catch(caught: int, handler: Any) -> Any:
+        found = plain(caught, handler)
+        if caught == number:
+            monkeypatch.undo()
+            os.kill(os.getpid(), number)
+        return found
+
+    monkeypatch.setattr(signal, "signal", catch)
+    with pytest.raises(Interrupted, match=number.name), stoppable():
+        pytest.fail("it was asked before")
+    for n, handler in old.items():
+        plain(n, handler)
 
 
 def test_the_second_signal_ends_the_process_now() -> None:

@@ -46,7 +46,11 @@ def asked(n: int, tell: Any, **how: Any) -> Asked:
     prompt = rng.integers(5, 40, rng.integers(1, 9)).astype(np.int32)
     sampling = Sampling(float(n % 3) / 2, 0.8 if n % 2 else 1.0, seed=n)
     values: dict[str, Any] = {"max_tokens": 12, "top": 0} | how
-    return Asked("ab"[n % 2], RowSteering(told=n % 8), prompt, sampling, tell=tell, **values)
+    steering: tuple[RowSteering, ...] = (RowSteering(told=n % 8),)
+    if n % 5 == 0:
+        steering = (RowSteering(told=n % 8), RowSteering(told=(n + 3) % 8))
+        values["mix"] = lambda logits: 0.3 * logits[0] + 0.7 * logits[1]
+    return Asked("ab"[n % 2], steering, prompt, sampling, tell=tell, **values)
 
 
 def heard() -> tuple[queue.SimpleQueue[Any], Any]:

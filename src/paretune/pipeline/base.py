@@ -74,6 +74,11 @@ def base_of(
     return str(sealed.path)
 
 
+def base_folder(config: RunConfig, run: RunFolder) -> Path | None:
+    """Where the base lies that a run builds, beside the run; ``None`` = it is given."""
+    return None if config.base.source else _sealed(config, run).path
+
+
 def require_base(config: RunConfig) -> None:
     """Refuse a run without a base.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from paretune.errors import RunError
+from paretune.errors import ParetuneError, RunError
+from paretune.pipeline.base import base_folder
+from paretune.pipeline.config import parse_config
 from paretune.pipeline.damage import DAMAGED, examine, sealed_folders
 from paretune.pipeline.folder import LEDGER, STATUS, RunFolder, open_run
 from paretune.pipeline.job_checkpoints import CHECKPOINTS, versions
@@ -108,7 +111,7 @@ def runs_in(path: Path) -> list[RunFolder]:
 
 
 def diagnose(run: RunFolder, progress: Progress = lambda done, total: None) -> Diagnosis:
-    """Read all of a run folder; changes nothing.
+    """Read all of a run folder, and the base that it built; changes nothing.
 
     Args:
         run: the run.
@@ -121,18 +124,35 @@ def diagnose(run: RunFolder, progress: Progress = lambda done, total: None) -> D
             damaged[name] = tuple(p.removeprefix(f"{run.path}/") for p in found.problems)
         else:
             intact.append(name)
+    base = _base(run)
+    if base is not None and base.exists() and (problems := find_problems(base)):
+        damaged[_inside(run, base)] = tuple(problems)
     hidden = [p for p in run.path.rglob(".*") if p.is_dir() and DAMAGED not in p.parts]
     aside = sealed_folders(RunFolder(run.path / DAMAGED))
     return Diagnosis(
         str(run.path), _state(run), _worker(run), tuple(intact), damaged,
-        tuple(_stopped(run, p) for p in sorted(hidden) if p.name.endswith(CHECKPOINTS)),
+        tuple(_stopped(run, p) for p in (*_of_base(base), *sorted(hidden))
+              if p.name.endswith(CHECKPOINTS)),
         _failed(run), tuple(sorted(_inside(run, p) for p in hidden if ".staging-" in p.name)),
         tuple(_inside(run, p) for p in aside), _changed(run),
     )  # fmt: skip
 
 
 def _inside(run: RunFolder, path: Path) -> str:
-    return path.relative_to(run.path).as_posix()
+    return os.path.relpath(path, run.path)
+
+
+def _base(run: RunFolder) -> Path | None:
+    """The base that the run builds, as far as what is left of it tells."""
+    try:
+        return base_folder(parse_config(read_json(run.path / "run.json")["config"]), run)
+    except (ParetuneError, KeyError, TypeError):
+        return None
+
+
+def _of_base(base: Path | None) -> list[Path]:
+    """Its checkpoints, while it is being trained."""
+    return [] if base is None else list(base.parent.glob(f".{base.name}{CHECKPOINTS}"))
 
 
 def _state(run: RunFolder) -> str:

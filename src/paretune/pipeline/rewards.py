@@ -19,7 +19,7 @@ from paretune.pipeline.config import RunConfig
 from paretune.pipeline.config_sections import RewardConfig, TrainedReward
 from paretune.pipeline.fingerprint import file_digest, model_identity
 from paretune.pipeline.folder import RunFolder, Sealed
-from paretune.pipeline.job_checkpoints import CHECKPOINTS, checkpoints_of
+from paretune.pipeline.job_checkpoints import CHECKPOINTS, Say, checkpoints_of, silent
 from paretune.pipeline.records import TEST, TRAIN, labelled, read_part
 from paretune.pipeline.worlds import world_of
 from paretune.safety.files import read_json, write_json
@@ -91,6 +91,7 @@ def rewards_stage(
     base_identity: Any,
     above: tuple[Sealed, ...],
     progress: Progress | None = None,
+    say: Say = silent,
 ) -> Sealed:
     """Make stage 2: ``rewards.npy`` (and ``judges.npy``), normalizers, trained reward models."""
     kinds = {role: reward_configs(config, role) for role in _roles(config)}
@@ -113,7 +114,7 @@ def rewards_stage(
         return stage
     with stage.writing() as (folder, facts):
         data = read_part(config, run, TRAIN)
-        accuracy = _train_models(config, run, stage, folder, base, data, kinds, progress)
+        accuracy = _train_models(config, run, stage, folder, base, data, kinds, progress, say)
         if accuracy:
             facts["accuracy"] = accuracy
         for role in kinds:
@@ -192,6 +193,7 @@ def _train_models(
     data: PreferenceData,
     kinds: Mapping[Role, Mapping[str, RewardConfig]],
     progress: Progress | None,
+    say: Say,
 ) -> dict[str, float]:
     accuracy: dict[str, float] = {}
     for role, rewards in kinds.items():
@@ -207,7 +209,7 @@ def _train_models(
             )
             accuracy[home.name] = _train_model(
                 config, name, reward, reward.trained, home, base, data, test, progress,
-                checkpoints_of(own, reward.trained.train),
+                checkpoints_of(own, reward.trained.train, say=say),
             )  # fmt: skip
     return accuracy
 

@@ -162,7 +162,7 @@ def _execute(
     base = base_of(config, run, voice.step, voice.say)
     identity = model_identity(base)
     voice.say(f"base: {base}")
-    rewards = rewards_stage(config, run, base, identity, (records,), voice.step)
+    rewards = rewards_stage(config, run, base, identity, (records,), voice.step, voice.say)
     _say_accuracy(rewards, voice)
     comparisons = comparisons_stage(config, run, base, (records, rewards))
     facts = (comparisons.manifest or {})["facts"]

@@ -65,22 +65,24 @@ class Asked:
 
     Args:
         model: key of the model that answers; see :class:`Scheduler`.
-        steering: of its row.
+        steering: of its rows: one, or one for each policy that is mixed at decoding.
         prompt: ids, at least one.
         sampling: how tokens are drawn.
         max_tokens: the reply is cut here.
         top: alternatives wanted for each token.
+        mix: from ``(K, V)`` logits of its rows to ``(V,)`` of the mixture; not asked for one row.
         tell: called by the scheduler's thread with every token, then once with the end; must not
             wait.
     """
 
     model: str
-    steering: RowSteering
+    steering: tuple[RowSteering, ...]
     prompt: npt.NDArray[np.int32]
     sampling: Sampling
     max_tokens: int
     tell: Callable[[Token | Ended], None]
     top: int = 0
+    mix: Callable[[Tensor], Tensor] | None = None
     n_tokens: int = 0
     is_cancelled: bool = False
 
@@ -88,7 +90,7 @@ class Asked:
 @final
 @dataclass
 class _Batch:
-    """Rows of one model, and the logits of the next token of each."""
+    """Rows of one model, those of a reply side by side, and the next token's logits of each."""
 
     live: LiveBatch
     asked: list[Asked] = field(default_factory=list)
@@ -185,7 +187,7 @@ class Scheduler:
         for asked in [a for a in self._pending if a.is_cancelled]:
             self._pending.remove(asked)
             self._end(asked, Ended("cancelled"))
-        room = self._rows - sum(len(b.asked) for b in self._batches.values())
+        room = self._rows - sum(len(b.live) for b in self._batches.values())
         fresh, self._pending = self._pending[:room], self._pending[room:]
         order = sorted(range(len(fresh)), key=lambda n: fresh[n].model)
         for key, group in itertools.groupby(order, key=lambda n: fresh[n].model):
@@ -195,7 +197,10 @@ class Scheduler:
         try:
             batch = self._batch(key)
             with self._context():
-                logits = batch.live.join([a.prompt for a in fresh], [a.steering for a in fresh])
+                logits = batch.live.join(
+                    [a.prompt for a in fresh for _ in a.steering],
+                    [row for a in fresh for row in a.steering],
+                )
         except Exception as error:  # whatever a model raises is told to who asked, not to others
             for asked in fresh:
                 self._end(asked, _told(error))
@@ -225,7 +230,9 @@ class Scheduler:
         """One token for every row."""
         assert batch.logits is not None
         position = np.array([asked.n_tokens for asked in batch.asked])
-        tokens, logps = draw_tokens(batch.logits, [a.sampling for a in batch.asked], position)
+        spans = _spans(batch.asked)
+        logits = _mixed(batch.logits, batch.asked, spans)
+        tokens, logps = draw_tokens(logits, [a.sampling for a in batch.asked], position)
         chosen = tokens.tolist()
         stay = []
         for row, (asked, token) in enumerate(zip(batch.asked, chosen, strict=True)):
@@ -236,11 +243,12 @@ class Scheduler:
                 self._end(asked, Ended(reason))
         batch.asked = [batch.asked[row] for row in stay]
         if len(stay) < len(chosen):
-            batch.live.keep(stay)
+            batch.live.keep([n for row in stay for n in spans[row]])
         batch.logits = None
         if stay:
+            each = torch.tensor([row for row in stay for _ in spans[row]])
             with self._context():
-                batch.logits = batch.live.read(tokens[torch.tensor(stay)])
+                batch.logits = batch.live.read(tokens[each.to(tokens.device)])
 
     def _give(self, asked: Asked, token: int, logps: Tensor) -> Reason | None:
         """Tell a token; why the reply ends with it, or ``None``."""
@@ -263,6 +271,24 @@ class Scheduler:
 
     def _context(self) -> Any:
         return contextlib.nullcontext() if self._autocast is None else self._autocast()
+
+
+def _spans(asked: Sequence[Asked]) -> list[range]:
+    """Rows of each reply."""
+    ends = list(itertools.accumulate(len(one.steering) for one in asked))
+    return [range(end - len(one.steering), end) for one, end in zip(asked, ends, strict=True)]
+
+
+def _mixed(logits: Tensor, asked: Sequence[Asked], spans: Sequence[range]) -> Tensor:
+    """``(replies, V)`` out of the rows of all."""
+    if len(logits) == len(asked):
+        return logits
+    return torch.stack(
+        [
+            logits[span[0]] if one.mix is None else one.mix(logits[span[0] : span[-1] + 1]).float()
+            for one, span in zip(asked, spans, strict=True)
+        ]
+    )
 
 
 def _told(error: Exception) -> Ended:

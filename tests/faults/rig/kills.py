@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Sequence
 
 from rig.injector import Call, How
@@ -12,13 +11,13 @@ from rig.trials import Rig, Trial, again_equals, judge, last_line
 
 
 def uniform_kills(rig: Rig, subject: Subject, n: int) -> list[Trial]:
-    """Kills at ``n`` times that are spread evenly over the run."""
-    seconds = rig.whole(subject).seconds
+    """Kills at ``n`` times that are spread evenly over the run, in its own processor time."""
+    cpu = rig.whole(subject).cpu
 
     def trial(k: int) -> Trial:
-        folder, at = rig.fresh(subject), (k + 0.5) / n * seconds
+        folder, at = rig.fresh(subject), (k + 0.5) / n * cpu
         child = rig.start(subject, folder)
-        time.sleep(at)
+        child.work(at)
         child.kill_group()
         child.wait()
         return again_equals(rig, subject, folder, f"killed after {at:.2f} s")
@@ -85,17 +84,17 @@ def many_kills(rig: Rig, subject: Subject, uptime: float, most: int = 10) -> Tri
     Args:
         rig: that kills.
         subject: that is killed.
-        uptime: seconds between a start and its kill: longer than what lies between two saves.
+        uptime: processor time from a start to its kill, as a share of the whole run's.
         most: kills; then it may finish.
     """
     folder, kills = rig.fresh(subject), 0
-    ended = None
     for kills in range(most + 1):
         child = rig.start(subject, folder, again=kills > 0)
-        ended = child.wait(uptime if kills < most else 600)  # a trial that hangs is killed
-        if ended.code is not None:
+        if kills == most or not child.work(uptime * rig.whole(subject).cpu):
             break
-    assert ended is not None
+        child.kill_group()
+        child.wait()
+    ended = child.wait()
     found = judge(ended, subject.result(folder), rig.whole(subject).result)
     rig.drop(folder)
     is_kept = found == "exact" and kills > 0

@@ -13,6 +13,7 @@ from rig import costs, damage, disk, kills, refusals, stops, sweeps
 from rig.subjects import (
     DIVERGING,
     FILES,
+    LONG,
     MINI,
     OVERFLOWING,
     POOL,
@@ -21,6 +22,7 @@ from rig.subjects import (
     TRL,
     TRL_DIVERGING,
     TRL_JIT,
+    TRL_LONG,
     TRL_OVERFLOWING,
     WORLD,
 )  # fmt: skip
@@ -71,8 +73,8 @@ MATRIX = (
     Row("SIGKILL before each new name of a checkpoint (write order)",
         lambda rig: kills.write_order(rig, SWEEP), lambda rig: kills.write_order(rig, TRL)),
     Row("SIGKILL ten times in one run",
-        lambda rig: [kills.many_kills(rig, SWEEP, 0.35 * rig.whole(SWEEP).seconds)],
-        lambda rig: [kills.many_kills(rig, TRL, 0.35 * rig.whole(TRL).seconds)]),
+        lambda rig: [kills.many_kills(rig, LONG, 0.3)],
+        lambda rig: [kills.many_kills(rig, TRL_LONG, 0.3)]),
     Row("the newest checkpoint: each file deleted, truncated, one bit flipped, half zeroed",
         lambda rig: damage.checkpoint_damage(rig, SWEEP),
         lambda rig: damage.checkpoint_damage(rig, TRL)),

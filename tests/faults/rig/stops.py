@@ -21,14 +21,13 @@ def signals_at_times(
     rig: Rig, subject: Subject, n: int, numbers: Sequence[signal.Signals] = SIGNALS
 ) -> list[Trial]:
     """Signals at times spread over the run, each number in turn."""
-    seconds = rig.whole(subject).seconds
+    cpu = rig.whole(subject).cpu
 
     def trial(k: int) -> Trial:
         folder, number = rig.fresh(subject), numbers[k % len(numbers)]
-        at = (k + 0.5) / n * 0.9 * seconds  # near its end it may be over before
+        at = (k + 0.5) / n * 0.9 * cpu  # near its end it may be over before
         child = rig.start(subject, folder)
-        time.sleep(at)
-        if child.has_ended():
+        if not child.work(at):
             rig.drop(folder)
             return Trial(f"{number.name} after {at:.2f} s", "was over before", True)
         started = time.monotonic()

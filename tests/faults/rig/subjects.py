@@ -299,6 +299,9 @@ DIVERGING = replace(
 )
 """A learning rate that no training survives, and a checkpoint at every step."""
 
+LONG = replace(MINI, settings=MINI.settings.replace("steps: 12", "steps: 100"))
+"""A job with time for many kills."""
+
 OVERFLOWING = replace(DIVERGING, settings=DIVERGING.settings.replace("1.0e+30", "1.0e+39"))
 """Parameters that are infinite after the first step, whose loss was fine."""
 
@@ -308,6 +311,8 @@ SLOW = replace(MINI, settings=MINI.settings.replace("steps: 12", "steps: 4, accu
 TRL = Trl()
 
 TRL_DIVERGING = Trl(options=("--learning-rate", "1e30"))
+
+TRL_LONG = Trl(options=("--steps", "120"))
 
 TRL_OVERFLOWING = Trl(options=("--learning-rate", "1e39"))
 

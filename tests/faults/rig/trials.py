@@ -47,12 +47,12 @@ class Whole:
 
     Args:
         result: what it gave.
-        seconds: it took.
+        cpu: seconds of processor time.
         calls: that changed files.
     """
 
     result: Result
-    seconds: float
+    cpu: float
     calls: tuple[Call, ...]
 
     def saves(self, subject: Subject) -> list[list[Call]]:
@@ -136,7 +136,7 @@ class Rig:
                 if ended.code != 0:
                     raise RuntimeError(f"the subject failed undisturbed: {ended.output}")
                 calls = tuple(read_calls(log))
-                self._wholes[subject] = Whole(subject.result(folder), ended.seconds, calls)
+                self._wholes[subject] = Whole(subject.result(folder), ended.cpu, calls)
                 self.drop(folder)
             return self._wholes[subject]
 
