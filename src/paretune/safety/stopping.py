@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -88,11 +87,12 @@ def stoppable() -> Iterator[None]:
         Interrupted: if it was stopped.
     """
     old: dict[int, Any] = {}
-    if signal.getsignal(SIGNALS[0]) is not _on_signal:  # else an outer block has done it
-        # Not in another thread than the first: whoever owns the first decides.
-        with contextlib.suppress(ValueError):
-            old = {number: signal.signal(number, _on_signal) for number in SIGNALS}
     try:
+        if signal.getsignal(SIGNALS[0]) is not _on_signal:  # else an outer block has done it
+            # Not in another thread than the first: whoever owns the first decides.
+            with contextlib.suppress(ValueError):
+                for number in SIGNALS:
+                    old[number] = signal.signal(number, _on_signal)
         yield
         check_stop()  # asked at the very end, or swallowed on the way
     except Stop as stop:
@@ -109,8 +109,9 @@ def stoppable() -> Iterator[None]:
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if _state.requested and time.monotonic() - _state.since >= _SAME:
         # Nothing on the disk depends on how this ends: what is there is whole.
-        sys.stderr.write("paretune: second signal: ending now\n")
-        sys.stderr.flush()
+        # Not by a file of Python: it may be closed, or in the middle of a line.
+        with contextlib.suppress(OSError):
+            os.write(2, b"paretune: second signal: ending now\n")
         os._exit(Interrupted.exit_code)
     if not _state.requested:
         request_stop(number)
