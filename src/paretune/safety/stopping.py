@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 from paretune.errors import Interrupted
 
@@ -86,13 +86,13 @@ def stoppable() -> Iterator[None]:
     Raises:
         Interrupted: if it was stopped.
     """
-    old: dict[int, Any] = {}
+    # Else an outer block has done it, or whoever owns the first thread decides.
+    is_first = threading.current_thread() is threading.main_thread()
+    is_outer = is_first and signal.getsignal(SIGNALS[0]) is not _on_signal
+    old = {number: signal.getsignal(number) for number in SIGNALS} if is_outer else {}
     try:
-        if signal.getsignal(SIGNALS[0]) is not _on_signal:  # else an outer block has done it
-            # Not in another thread than the first: whoever owns the first decides.
-            with contextlib.suppress(ValueError):
-                for number in SIGNALS:
-                    old[number] = signal.signal(number, _on_signal)
+        for number in old:
+            signal.signal(number, _on_signal)
         yield
         check_stop()  # asked at the very end, or swallowed on the way
     except Stop as stop:
