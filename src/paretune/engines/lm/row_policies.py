@@ -14,6 +14,7 @@ Rows share nothing but the products they are computed in: what one is told, no o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,6 +238,18 @@ def row_policies(folders: Sequence[Path], base: str, quantize: str = "none") -> 
     if len(folders) == 1:
         return OnePolicy(load_policy(folders[0], base, quantize=quantize).eval())
     return None
+
+
+def shares_rows(folders: Sequence[Path]) -> bool:
+    """Whether :func:`row_policies` makes one model of several policies; reads settings only."""
+    if not folders or any(map(_is_told, folders)):
+        return False
+    if all(is_head(folder) for folder in folders):
+        return True
+    if any(is_head(folder) for folder in folders) or not are_lora(folders):
+        return False
+    settings = [json.loads((f / "adapter_config.json").read_text("utf-8")) for f in folders]
+    return not any(s.get("modules_to_save") or s.get("use_dora") for s in settings)
 
 
 def _is_told(folder: Path) -> bool:

@@ -1,0 +1,156 @@
+"""From a trade-off to the rows that answer for it: which model, and how its rows are steered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from paretune.core.policy import Steering
+from paretune.core.results import PointResult
+from paretune.core.tradeoff import TradeOff
+from paretune.engines.lm.row_policies import (
+    OnePolicy,
+    RowPolicies,
+    RowSteering,
+    row_policies,
+    shares_rows,
+)
+from paretune.errors import ConfigError
+from paretune.functional.divergences import combine
+
+Load = Callable[[Steering], Any]
+"""A model for one steering, where rows cannot share one."""
+
+
+@final
+@dataclass(frozen=True)
+class Answer:
+    """What answers one request.
+
+    Args:
+        model: key of the model.
+        rows: steering of each row.
+        mix: logits of the rows to those of the mixture; ``None`` for one row.
+        steering: in the words of the method, with the trade-off that is really served.
+    """
+
+    model: str
+    rows: tuple[RowSteering, ...]
+    mix: Callable[[Tensor], Tensor] | None
+    steering: Steering
+
+
+@final
+@dataclass(frozen=True)
+class ServedMethod:
+    """One method of a measured run.
+
+    Args:
+        name: in the results.
+        points: what was measured, one entry a trade-off.
+        steer: a trade-off to what answers for it.
+        folders: of its policies, by job.
+    """
+
+    name: str
+    points: tuple[PointResult, ...]
+    steer: Callable[[TradeOff], Steering]
+    folders: Mapping[str, Path]
+
+
+@final
+class Answers:
+    """How the methods of a run answer, and the models that do.
+
+    Args:
+        methods: of the run.
+        base: path or hub id of its base.
+        load: a model for one steering, where rows cannot share one.
+        quantize: how a frozen base is loaded.
+    """
+
+    def __init__(
+        self, methods: Mapping[str, ServedMethod], base: str, load: Load, quantize: str = "none"
+    ) -> None:
+        self.methods, self._base, self._load, self._quantize = methods, base, load, quantize
+        self._shared: dict[str, bool] = {}
+        self._alone: dict[str, Steering] = {}
+
+    def answer(self, method: str, tradeoff: TradeOff) -> Answer:
+        """What answers for a trade-off.
+
+        Raises:
+            ConfigError: if the method is unknown, or steers in a way that is not served.
+        """
+        steering = self.methods[method].steer(tradeoff)
+        if steering.candidates > 1 or steering.shots is not None:
+            how = "several candidates" if steering.candidates > 1 else "pairs in the prompt"
+            raise ConfigError(
+                f"{method}: found steering by {how}, expected one policy, or several merged or mixed"
+            )
+        told = RowSteering((1.0,), steering.told, steering.tradeoff.weights)
+        used = {p: w for p, w in zip(steering.policies, steering.weights, strict=True) if w != 0}
+        if steering.kind == "condition":
+            return Answer(self._one(method, steering), (told,), None, steering)
+        if not self._is_shared(method):
+            key = self._one(method, steering)
+            return Answer(key, (RowSteering(),), None, steering)
+        jobs = list(self.methods[method].folders)
+        if steering.kind == "mix":
+            return self._mixture(method, steering, jobs, used)
+        weights = tuple(float(used.get(job, 0.0)) for job in jobs)
+        return Answer(method, (RowSteering(weights),), None, steering)
+
+    def load(self, key: str) -> RowPolicies:
+        """The model behind a key."""
+        if key in self._alone:
+            return OnePolicy(self._load(self._alone[key]))
+        policies = row_policies(
+            list(self.methods[key].folders.values()), self._base, self._quantize
+        )
+        if policies is None:
+            raise ConfigError(f"{key}: found policies that share no rows, expected adapters")
+        return policies
+
+    def _is_shared(self, method: str) -> bool:
+        """Whether all policies of a method are rows of one model; looked at once."""
+        if method not in self._shared:
+            self._shared[method] = shares_rows(list(self.methods[method].folders.values()))
+        return self._shared[method]
+
+    def _one(self, method: str, steering: Steering) -> str:
+        """Key of a model for this steering alone; told policies are one model for all of them."""
+        if steering.kind == "condition":
+            key = f"{method}/{steering.policies[0]}"
+        else:
+            parts = zip(steering.policies, steering.weights, strict=True)
+            key = f"{method}/{steering.kind}({','.join(f'{p}:{w:.6g}' for p, w in parts)})"
+        self._alone[key] = steering
+        return key
+
+    def _mixture(
+        self, method: str, steering: Steering, jobs: list[str], used: Mapping[str, float]
+    ) -> Answer:
+        """A row for each policy, and for the base where the divergence reads it."""
+        one_hot = {job: tuple(float(job == other) for other in jobs) for job in jobs}
+        nothing = tuple(0.0 for _ in jobs)
+        rows = [RowSteering(one_hot.get(p, nothing)) for p in used]
+        if steering.divergence != "reverse_kl":
+            rows.append(RowSteering(nothing))
+        mix = partial(_mix, weights=tuple(used.values()), steering=steering)
+        return Answer(method, tuple(rows), mix if len(rows) > 1 else None, steering)
+
+
+def _mix(logits: Tensor, *, weights: tuple[float, ...], steering: Steering) -> Tensor:
+    """``(V,)`` of the mixture from ``(K, V)``; the reference's come last where they are needed."""
+    if steering.divergence == "reverse_kl":
+        return (torch.tensor(weights, device=logits.device)[:, None] * logits.float()).sum(0)
+    precise = logits.double()[:, None]
+    ways = (steering.divergence, steering.alpha, steering.is_normalized)
+    return combine(precise[-1], precise[:-1], weights, *ways)[0]
