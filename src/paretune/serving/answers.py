@@ -92,7 +92,7 @@ class Answers:
         if steering.candidates > 1 or steering.shots is not None:
             how = "several candidates" if steering.candidates > 1 else "pairs in the prompt"
             raise ConfigError(
-                f"{method}: found steering by {how}, expected one policy, or several merged or mixed"
+                f"{method}: found steering by {how}, expected one policy, or several of one reply"
             )
         told = RowSteering((1.0,), steering.told, steering.tradeoff.weights)
         used = {p: w for p, w in zip(steering.policies, steering.weights, strict=True) if w != 0}
