@@ -43,6 +43,9 @@ class Work:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.id.startswith("dies-always"):
             os._exit(3)
+        if self.id.startswith("stops-itself"):
+            os.kill(os.getpid(), signal.SIGUSR2)
+            time.sleep(5)
         if self.id.startswith("fails"):
             raise RunError("as it was told to")
         if self.id.startswith("breaks"):
@@ -147,3 +150,10 @@ def test_a_machine_that_starts_no_process_is_told(
 )
 def test_how_a_worker_died_is_told_in_words(code: int, said: str) -> None:
     assert said in _how(code)
+
+
+def test_a_worker_that_somebody_else_stops_is_told(tmp_path: Path) -> None:
+    outcome = go(tmp_path, [Work("stops-itself", tmp_path), Work("one", tmp_path)])
+    assert outcome.done == {"one"}
+    said = "its worker process was stopped by somebody else, 2 times"
+    assert outcome.failed == {"stops-itself": said}

@@ -12,6 +12,7 @@ from paretune.safety.manifest import (
     differences,
     differences_in_words,
     find_damage,
+    find_problems,
     seal_files,
 )
 
@@ -97,3 +98,9 @@ def test_differences_name_the_key_and_both_values() -> None:
     assert differences_in_words(found) == (
         f"b.c [1, 2] -> [1], e {'x' * 37}... -> none, f none -> 2"
     )
+
+
+def test_a_manifest_of_before_there_were_hashes_says_so(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"identity": "x", "files": {"a": 1}}')
+    (found,) = find_problems(tmp_path)
+    assert found.endswith("found no sha256, expected one: an earlier version wrote it")

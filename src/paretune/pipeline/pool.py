@@ -165,7 +165,7 @@ def _run_pool(
                     meter.move(event.task, event.done, event.total)
                 elif isinstance(event, Said):
                     place.say(event.text)
-                elif event.exit_code is not None and not stop_requested():
+                elif (event.exit_code is not None or event.is_stopped) and not stop_requested():
                     deaths[event.task] = deaths.get(event.task, 0) + 1
                     left += _after_death(event, given[event.task], deaths, place, outcome)
                 else:
@@ -188,7 +188,9 @@ def _after_death(
 
 
 def _how(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
+    if exit_code is None:
+        return "was stopped by somebody else"
+    if exit_code < 0:
         known = {int(number): number.name for number in Signals}
         name = known.get(-exit_code, f"signal {-exit_code}")
         return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

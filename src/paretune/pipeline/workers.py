@@ -148,9 +148,10 @@ class Workers:
                     message = worker.pipe.recv()
                     if isinstance(message, Ended):
                         worker.task = None
-                        if not message.task:
-                            continue  # it had nothing to do
-                    yield message
+                    if not isinstance(message, Ended) or message.task:  # else it had none
+                        yield message
+                    if isinstance(message, Ended) and message.is_stopped:
+                        raise EOFError  # it ends now, and must not be given another task
             except (EOFError, OSError):
                 yield from self._dead(worker)
 

@@ -42,7 +42,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     found = read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
         raise RunError(f"{path}: found no list of files, expected one")
-    if found.pop("sha256", None) != _digest(found):
+    if "sha256" not in found:
+        raise RunError(f"{path}: found no sha256, expected one: an earlier version wrote it")
+    if found.pop("sha256") != _digest(found):
         raise RunError(f"{path}: found other content than was sealed (sha256 differs)")
     return found
 
