@@ -201,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--users", type=int, default=1000, help="a cell (1000)")
     parser.add_argument("--scenarios", default="A,B,C", help="with commas (A,B,C)")
-    parser.add_argument("--choosers", default=",".join(CHOOSERS), help="with commas")
+    parser.add_argument("--choosers", default="best,random", help="best, weights, random")
     parser.add_argument("--seed", type=int, default=0, help="of users and answers")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     asked = parser.parse_args()

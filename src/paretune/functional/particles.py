@@ -18,7 +18,7 @@ from paretune.functional.simplex import lattice
 
 Floats = npt.NDArray[np.float64]
 
-_MOST_CELLS, _FINEST = 350, 100
+_MOST_CELLS, _FINEST = 350, 99
 
 
 @final
@@ -32,8 +32,8 @@ class Prior:
             (:func:`~paretune.functional.answer_model.answer_log_chances`). 0.1 is the noise of the
             embedded world's labels; 0.5 stands for somebody who hardly looks.
         same: how readily "same" is said, >= 0.
-        parts: the weights are the centers of a lattice with so many steps along an edge; 0 takes
-            the finest lattice with at most 350 points, and 100 steps for two objectives.
+        steps: of the lattice of weights along an edge, H; 0 takes as many as give at most 350
+            points, and at most 99.
 
     Raises:
         InputError: if a list is empty or a number is out of range.
@@ -42,7 +42,7 @@ class Prior:
     utilities: tuple[Utility, ...] = get_args(Utility)
     temperatures: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5)
     same: tuple[float, ...] = (0.25, 2.0)
-    parts: int = 0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         is_right = (
@@ -50,12 +50,12 @@ class Prior:
             and set(self.utilities) <= set(get_args(Utility))
             and all(0 < t < math.inf for t in self.temperatures)
             and all(0 <= s < math.inf for s in self.same)
-            and self.parts >= 0
+            and self.steps >= 0
         )
         if not is_right:
             raise InputError(
                 f"prior: found {self}, expected utilities of {', '.join(get_args(Utility))}, "
-                "temperatures > 0, same >= 0 and parts >= 0, none empty"
+                "temperatures > 0, same >= 0 and steps >= 0, none empty"
             )
 
 
@@ -101,8 +101,12 @@ class Particles:
 def particles(n_objectives: int, prior: Prior = Prior()) -> Particles:
     r"""Every person a prior thinks possible.
 
-    Weights are :math:`(a + 1/M) / (H + 1)` over the lattice points :math:`a` with sum
-    :math:`H`: centers of equal cells, so that equal chances mean a uniform prior, and a permutation
+    Weights are the points :math:`a` of a lattice with sum :math:`H`, drawn toward the center,
+
+    .. math:: w = \frac{1}{M} + \frac{a - H/M}{\sqrt{H(H + M)}},
+
+    so that their mean and covariance are exactly those of the uniform (Dirichlet(1)) prior, where a
+    lattice that reaches the corners would believe too much in extremes; and so that a permutation
     of the objectives permutes the particles.
 
     Args:
@@ -113,21 +117,19 @@ def particles(n_objectives: int, prior: Prior = Prior()) -> Particles:
         InputError: if there are fewer than two objectives: nothing to trade.
 
     Example:
-        >>> particles(2, Prior(parts=3)).weights.round(3).tolist()
-        [[0.167, 0.833], [0.5, 0.5], [0.833, 0.167]]
+        >>> particles(2, Prior(steps=2)).weights.round(3).tolist()
+        [[0.146, 0.854], [0.5, 0.5], [0.854, 0.146]]
     """
     if n_objectives < 2:
         raise InputError(f"particles: found {n_objectives} objectives, expected at least 2")
-    parts = prior.parts or max(
-        h + 1
-        for h in range(_FINEST)
-        if h == 0 or math.comb(h + n_objectives - 1, n_objectives - 1) <= _MOST_CELLS
+    steps = prior.steps or max(
+        h
+        for h in range(1, _FINEST + 1)
+        if h == 1 or math.comb(h + n_objectives - 1, n_objectives - 1) <= _MOST_CELLS
     )
-    # A lattice of one step has none to divide: its only center is the even trade-off.
-    counts = np.zeros((1, n_objectives))
-    if parts > 1:
-        counts = np.array([t.weights for t in lattice(n_objectives, parts - 1)]) * (parts - 1)
-    weights = (counts + 1 / n_objectives) / parts
+    points = np.array([t.weights for t in lattice(n_objectives, steps)])
+    shrink = math.sqrt(steps / (steps + n_objectives))
+    weights = (1 + (n_objectives * points - 1) * shrink) / n_objectives
     temperature, same = np.meshgrid(prior.temperatures, prior.same, indexing="ij")
     for array in (weights, temperature, same):
         array.flags.writeable = False
