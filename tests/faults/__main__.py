@@ -1,6 +1,6 @@
 """``make faults``: the full matrix on plain TRL and on ours; writes docs/reliability.md.
 
-``python tests/faults [--only WORDS] [--out FILE] [--parallel N]``
+``python tests/faults [--only WORDS] [--out FILE] [--parallel N] [--calls N]``
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="faults whose description holds these words")
     parser.add_argument("--out", type=Path, default=_ROOT / "docs" / "reliability.md")
     parser.add_argument("--parallel", type=int, default=2, help="trials at a time")
+    parser.add_argument("--calls", type=int, default=0, help="failing calls of a kind; 0 = all")
     options = parser.parse_args()
     rows = [row for row in MATRIX if options.only in row.fault]
     started, measured = time.monotonic(), []
@@ -36,7 +37,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="faults-") as work:
         say("importing everything once, in the process that all trials are forks of")
         with ForkServer(build(Path(work))) as server:
-            rig = Rig(server, Path(work), options.parallel, say)
+            rig = Rig(server, Path(work), options.parallel, say, options.calls)
             for n, row in enumerate(rows, 1):
                 say(f"{n} of {len(rows)}: {row.fault}")
                 theirs = "–" if row.theirs is None else _tried(row.theirs, rig)

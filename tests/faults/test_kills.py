@@ -32,5 +32,5 @@ def test_in_states_of_a_checkpoint(rig):
 
 @pytest.mark.slow
 def test_ten_times_in_one_run(rig):
-    trial = kills.many_kills(rig, LONG, 0.3)
+    trial = kills.many_kills(rig, LONG, 0.17)
     assert broken([trial]) == []

@@ -299,7 +299,7 @@ DIVERGING = replace(
 )
 """A learning rate that no training survives, and a checkpoint at every step."""
 
-LONG = replace(MINI, settings=MINI.settings.replace("steps: 12", "steps: 100"))
+LONG = replace(MINI, settings=MINI.settings.replace("steps: 12", "steps: 200"))
 """A job with time for many kills."""
 
 OVERFLOWING = replace(DIVERGING, settings=DIVERGING.settings.replace("1.0e+30", "1.0e+39"))

@@ -70,13 +70,14 @@ class Rig:
         work: folder for their folders.
         parallel: trials at a time.
         say: hears about the progress.
+        most_calls: failing calls that are tried of each kind, spread evenly; 0 = every call.
     """
 
     def __init__(
         self, server: ForkServer, work: Path, parallel: int = 1,
-        say: Callable[[str], None] = lambda text: None,
+        say: Callable[[str], None] = lambda text: None, most_calls: int = 0,
     ) -> None:  # fmt: skip
-        self.server, self.work, self.say = server, work, say
+        self.server, self.work, self.say, self.most_calls = server, work, say, most_calls
         self._parallel = parallel
         self._ids = itertools.count()
         self._templates: dict[Subject, Path] = {}
