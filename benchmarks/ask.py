@@ -25,13 +25,14 @@ from machine import machine_note
 
 from paretune.bench import Handy
 from paretune.bench.handy.rewards import reward_table
+from paretune.core.question import Answer, Option, Question, every_question
 from paretune.core.user import Utility
 from paretune.functional.answer_model import answer_log_chances, utilities
 from paretune.functional.dominance import non_dominated
-from paretune.functional.next_question import information_gain
+from paretune.functional.next_question import choose_question, information_gain
 from paretune.functional.particles import Particles, particles
 from paretune.functional.simplex import dirichlet
-from paretune.functional.tradeoff_posterior import shares_lost
+from paretune.functional.tradeoff_posterior import TradeOffPosterior, shares_lost
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -39,6 +40,7 @@ Ints = npt.NDArray[np.int64]
 N_QUESTIONS = 12
 SHOWN = (0, 1, 2, 4, 6, 8, 10, 12)
 TARGET_AT, TARGET = 8, 0.05
+STOPS = (0.05, 0.02)
 UTILITIES: tuple[Utility, ...] = ("linear", "chebyshev")
 # 0.1 is the noise of the labels of the embedded world; 0.02 and 0.25 are no level of the prior,
 # and neither is how readily users say "same".
@@ -134,13 +136,14 @@ CHOOSERS: dict[str, Chooser | None] = {
 
 
 def ask(world: World, users: Users, chooser: Chooser | None, rng: np.random.Generator) -> Floats:
-    """``(N_QUESTIONS + 1, N, 2)`` share of utility lost and cosine error of every user."""
+    """``(N_QUESTIONS + 1, N, 3)`` for every user: share of utility lost, the same as the posterior
+    expects it, and cosine error of the weights."""
     n, known = len(users.cell), world.known
     log_answers = np.log(np.maximum(world.answers, 1e-30))
     loss_of_taste = shares_lost(world.tastes)
     # Who gave the same answers is in the same state: one row of counts each.
     asked = np.zeros((n, world.answers.shape[1] * 3), np.uint8)
-    found = np.zeros((N_QUESTIONS + 1, n, 2))
+    found = np.zeros((N_QUESTIONS + 1, n, 3))
     for step in range(N_QUESTIONS + 1):
         question = np.zeros(n, np.int64)
         states, state_of = np.unique(asked, axis=0, return_inverse=True)
@@ -152,13 +155,15 @@ def ask(world: World, users: Users, chooser: Chooser | None, rng: np.random.Gene
             row = state_of[mine] - at
             chances = posteriors(some, log_answers)
             tastes = chances.reshape(len(some), known.n_tastes, -1).sum(axis=2)
-            pick = (tastes @ loss_of_taste).argmin(axis=1)
+            losses = tastes @ loss_of_taste
+            pick = losses.argmin(axis=1)
             of_weights = tastes.reshape(len(some), len(known.utilities), -1).sum(axis=1)
             mean = (of_weights @ known.weights)[row]
             w = users.weights[mine]
             found[step, mine, 0] = users.lost[mine, pick[row]]
+            found[step, mine, 1] = losses.min(axis=1)[row]
             norms = np.linalg.norm(mean, axis=1) * np.linalg.norm(w, axis=1)
-            found[step, mine, 1] = 1 - (mean * w).sum(axis=1) / norms
+            found[step, mine, 2] = 1 - (mean * w).sum(axis=1) / norms
             if chooser is not None and step < N_QUESTIONS:
                 question[mine] = chooser(world, chances)[row]
         if chooser is None:
@@ -190,10 +195,63 @@ def rows(world: World, users: Users, found: dict[str, Floats]) -> Iterable[str]:
                 f"{100 * np.median(mine[s, :, 0]):.1f} / {100 * mine[s, :, 0].mean():.1f}"
                 for s in SHOWN
             ]
-            cosine = [f"{np.median(mine[s, :, 1]):.3f}" for s in (2, 4, 8, 12)]
+            cosine = [f"{np.median(mine[s, :, 2]):.3f}" for s in (2, 4, 8, 12)]
             within = f"{100 * (mine[TARGET_AT, :, 0] <= TARGET).mean():.0f} %"
-            cells_ = [world.scenario, kind, f"{noise:g}", name, *lost, within, *cosine]
+            told = f"{100 * mine[TARGET_AT, :, 1].mean():.1f}"
+            cells_ = [world.scenario, kind, f"{noise:g}", name, *lost, told, within, *cosine]
             yield "| " + " | ".join(cells_) + " |"
+
+
+def stop_rows(world: World, users: Users, result: Floats) -> Iterable[str]:
+    """When to stop: by the loss that is still expected."""
+    for number, (kind, noise) in enumerate(itertools.product(UTILITIES, NOISES)):
+        mine = result[:, users.cell == number]
+        cells = [world.scenario, kind, f"{noise:g}"]
+        for bound in STOPS:
+            is_over = mine[:, :, 1] <= bound
+            is_over[-1] = True
+            at = is_over.argmax(axis=0)
+            lost = mine[at, np.arange(len(at)), 0]
+            share = (mine[:, :, 1] > bound).all(axis=0).mean()
+            cells += [f"{np.median(at):.0f}", f"{100 * lost.mean():.1f}", f"{100 * share:.0f} %"]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def odd_rows(n: int) -> Iterable[str]:
+    """People the model did not expect, through the functions that a program calls."""
+    world = World("A")
+    options = [Option(str(i), tuple(row)) for i, row in enumerate(world.available)]
+    says: dict[str, Callable[[Question, np.random.Generator], Answer]] = {
+        "wants the first objective, never errs": lambda q, _: (
+            "first" if q.first.rewards[0] > q.second.rewards[0] else "second"
+        ),
+        'always "same"': lambda q, _: "same",
+        "always the left reply": lambda q, _: "first",
+        "tosses a coin": lambda q, rng: "first" if rng.random() < 0.5 else "second",
+    }
+    for name, say in says.items():
+        known, rng = [], np.random.default_rng(0)
+        for person in range(n):
+            posterior = TradeOffPosterior(2)
+            for prompt in range(TARGET_AT):
+                asked = every_question(options, str(prompt))
+                following = choose_question(posterior, asked, world.available, seed=person)
+                assert following is not None
+                question = following.question
+                posterior = posterior.observe(question, say(question, rng))
+            found = posterior.estimate()
+            w, low, high = found.tradeoff.weights[0], found.low[0], found.high[0]
+            loss = posterior.best(world.available).loss
+            known.append([w, high - low, found.temperature, 100 * loss])
+        mean = np.mean(known, axis=0)
+        numbers = [f"{mean[0]:.2f} ± {np.std(known, axis=0)[0]:.2f}"]
+        numbers += [f"{mean[1]:.2f}", f"{mean[2]:.2f}", f"{mean[3]:.1f} %"]
+        yield "| " + " | ".join([name, *numbers]) + " |"
+
+
+def table_head(*columns: str) -> list[str]:
+    """First two lines of a Markdown table."""
+    return ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
 
 
 def main() -> None:
@@ -203,11 +261,14 @@ def main() -> None:
     parser.add_argument("--scenarios", default="A,B,C", help="with commas (A,B,C)")
     parser.add_argument("--choosers", default="best,random", help="best, weights, random")
     parser.add_argument("--seed", type=int, default=0, help="of users and answers")
+    parser.add_argument("--odd", type=int, default=25, help="odd people of each kind (25)")
     parser.add_argument("--out", type=Path, help="also write the table to this file")
     asked = parser.parse_args()
-    head = ["world", "utility", "noise", "asks about", *(f"{s}" for s in SHOWN)]
-    head += [f"within {TARGET:.0%} at {TARGET_AT}", *(f"cos {s}" for s in (2, 4, 8, 12))]
-    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    numbers = [f"{s}" for s in SHOWN] + [f"told at {TARGET_AT}", f"within {TARGET:.0%}"]
+    cosines = [f"cos {s}" for s in (2, 4, 8, 12)]
+    lines = table_head("world", "utility", "noise", "asks about", *numbers, *cosines)
+    columns = [f"{what} ({100 * b:g} %)" for b in STOPS for what in ("asked", "lost", "not yet")]
+    stops = table_head("world", "utility", "noise", *columns)
     for scenario in asked.scenarios.split(","):
         world, found = World(scenario), {}
         users = Users.draw(world, asked.users, np.random.default_rng(asked.seed))
@@ -217,7 +278,10 @@ def main() -> None:
             spent = time.process_time() - start
             print(f"{scenario} {name}: {spent:.0f} CPU s", file=sys.stderr)
         lines += rows(world, users, found)
-    lines += ["", machine_note("cpu")]
+        stops += stop_rows(world, users, next(iter(found.values())))
+    odd = table_head("who", "weight of the first", "90 % interval", "noise", "expected loss")
+    odd += odd_rows(asked.odd)
+    lines += ["", *stops, "", *odd, "", machine_note("cpu")]
     table = "\n".join(lines)
     print(table)
     if asked.out:

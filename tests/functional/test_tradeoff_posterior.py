@@ -202,8 +202,8 @@ class TestBest:
         # The best of each: the second row (0.512), the first (0.5), the first (0.854).
         best = np.array([0.6 * HIGH, 0.5, HIGH])
         losses = [float(((best - u) / best).mean()) for u in (first, second, third)]
-        # Losses by hand, in thousandths: (714 + 0 + 0) / 3, (0 + 400 + 897) / 3, (157 + 80 + 428) / 3;
-        # the compromise, that is nobody's favorite.
+        # In thousandths: (714 + 0 + 0) / 3, (0 + 400 + 897) / 3, (157 + 80 + 428) / 3. The
+        # compromise, which is the favorite of none of the three.
         assert losses == pytest.approx([0.238, 0.432, 0.222], abs=5e-4)
         found = TradeOffPosterior(2, prior=SURE).best([[1, 0], [0, 0.6], [0.5, 0.42]])
         assert found.index == 2
