@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from paretune.pipeline.damage import DAMAGED, examine, sealed_folders, set_aside_damage
+from paretune.pipeline.damage import (
+    DAMAGED,
+    examine,
+    sealed_folders,
+    set_aside_damage,
+    tell_restored,
+)
 from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.safety.manifest import MANIFEST
 
@@ -80,3 +86,23 @@ def test_folders_behind_a_link_are_read_too(run: RunFolder, tmp_path: Path) -> N
     (tmp_path / "elsewhere" / "b" / "model.safetensors").write_text("c")
     assert set(damaged(run)) == {"b"}
     assert set_aside_damage(run, lambda text: None) == [run.policy("dpo", "b")]
+
+
+def test_what_is_made_again_tells_by_which_versions(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = []
+    for name in ("a", "b"):
+        folder = run.policy("dpo", name)
+        (folder / "model.safetensors").write_text("damaged")
+        moved += set_aside_damage(run, lambda text: None)
+        with Sealed(folder, {"of": name}).writing() as (staging, _):
+            (staging / "model.safetensors").write_text("a")
+            (staging / "inner").mkdir()
+            (staging / "inner" / "deep.json").write_text("{}")
+        monkeypatch.setattr("paretune.pipeline.folder.versions", lambda: {"torch": "9"})
+    said: list[str] = []
+    tell_restored(run, moved, said.append)
+    assert said[0].endswith("a: made again, bit for bit as it was")
+    assert "b: made again, other content in model.safetensors (by other versions: " in said[1]
+    assert "-> 9" in said[1]

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable, Collection, Sequence
 
 from paretune.errors import ConfigError, RunError, nearest
-from paretune.pipeline.folder import RunFolder
-from paretune.pipeline.job_checkpoints import checkpoint_folder, versions
+from paretune.pipeline.folder import RunFolder, versions
+from paretune.pipeline.job_checkpoints import checkpoint_folder
 from paretune.pipeline.tasks import Task, TrainTask
 from paretune.safety.files import read_json
 from paretune.safety.manifest import differences, differences_in_words, read_manifest

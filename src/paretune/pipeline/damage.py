@@ -12,7 +12,14 @@ from typing import final
 
 from paretune.errors import RunError
 from paretune.pipeline.folder import STAGES, RunFolder
-from paretune.safety.manifest import MANIFEST, find_problems, read_manifest, strangers
+from paretune.safety.manifest import (
+    MANIFEST,
+    differences,
+    differences_in_words,
+    find_problems,
+    read_manifest,
+    strangers,
+)
 
 DAMAGED = ".damaged"
 
@@ -135,6 +142,8 @@ def tell_restored(run: RunFolder, folders: list[Path], say: Callable[[str], None
             old = new = None  # the damage was to the manifest: nothing to compare with
         if old and new:
             changed = sorted(k for k, v in new["files"].items() if old["files"].get(k) != v)
+            by = differences_in_words(differences(old.get("versions"), new.get("versions")))
             found = f"other content in {', '.join(changed)}" if changed else "bit for bit as it was"
+            found += f" (by other versions: {by})" if by else ""
             say(f"{folder}: made again, {found}")
             run.log("restored", folder=str(folder.relative_to(run.path)), changed=changed)

@@ -13,8 +13,8 @@ from paretune.errors import ParetuneError, RunError
 from paretune.pipeline.base import base_folder
 from paretune.pipeline.config import parse_config
 from paretune.pipeline.damage import DAMAGED, examine, sealed_folders
-from paretune.pipeline.folder import LEDGER, STATUS, RunFolder, open_run
-from paretune.pipeline.job_checkpoints import CHECKPOINTS, versions
+from paretune.pipeline.folder import LEDGER, STATUS, RunFolder, open_run, versions
+from paretune.pipeline.job_checkpoints import CHECKPOINTS
 from paretune.safety.files import read_json
 from paretune.safety.ledger import read_rows
 from paretune.safety.lock import holder, is_held

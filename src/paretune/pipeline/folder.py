@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
@@ -36,6 +38,8 @@ from paretune.safety.manifest import (
 STAGES = (
     "1-records", "2-rewards", "3-comparisons", "4-policies", "5-replies", "6-front", "7-report",
 )  # fmt: skip
+_LIBRARIES = ("paretune", "torch", "transformers", "peft", "accelerate", "moocore", "numpy")
+
 LEDGER, STATUS = "ledger.jsonl", "status.json"
 
 
@@ -141,6 +145,7 @@ class Sealed:
                         "identity": self.identity,
                         "inputs": self.described,
                         "seconds": round(time.time() - started, 3),
+                        "versions": versions(),
                         "facts": facts,
                     },
                 )
@@ -157,6 +162,11 @@ class Sealed:
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
+
+
+def versions() -> dict[str, str]:
+    """Of everything whose arithmetic is in the results."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
 
 
 def is_allowed(key: str, allowed: Collection[str]) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Collection
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.engines.lm.settings import TrainSettings
-from paretune.pipeline.folder import Sealed, is_allowed
+from paretune.pipeline.folder import Sealed, is_allowed, versions
 from paretune.safety.ledger import keep_rows
 
 if TYPE_CHECKING:
@@ -23,16 +21,9 @@ METRICS = "metrics.jsonl"
 CHECKPOINTS = ".checkpoints"
 """End of the names of folders that hold the checkpoints of a job."""
 
-_LIBRARIES = ("paretune", "torch", "transformers", "peft", "accelerate", "moocore", "numpy")
-
 
 def silent(text: str) -> None:
     """Says nothing."""
-
-
-def versions() -> dict[str, str]:
-    """Of everything whose arithmetic is in the results."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES}
 
 
 def checkpoint_folder(sealed: Sealed) -> Path:

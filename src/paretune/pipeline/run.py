@@ -27,8 +27,7 @@ from paretune.pipeline.comparisons import comparisons_stage, read_materials
 from paretune.pipeline.config import RunConfig, parse_config
 from paretune.pipeline.damage import set_aside_damage, tell_restored
 from paretune.pipeline.fingerprint import model_identity
-from paretune.pipeline.folder import STATUS, RunFolder, Sealed
-from paretune.pipeline.job_checkpoints import versions
+from paretune.pipeline.folder import STATUS, RunFolder, Sealed, versions
 from paretune.pipeline.measuring import FRONT, box_of, measure_run
 from paretune.pipeline.needs import check_scores
 from paretune.pipeline.pool import Outcome, Watch, default_workers, run_tasks
