@@ -231,3 +231,27 @@ def test_doctor_of_a_broken_run_tells_what_it_can(tmp_path: Path, text: str) -> 
     found = CliRunner().invoke(app, ["doctor", str(tmp_path)])
     assert found.exit_code == 1 and not isinstance(found.exception, Exception), found.exception
     assert "damaged: 1-records" in found.output and "unknown" in found.output
+
+
+def test_other_versions_are_allowed_for_a_base_too(
+    tmp_path: Path, tiny_config: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = {"corpus": 256, "train": {"epochs": 1, "batch_size": 32, "checkpoint_steps": 2}}
+    config = tiny_config(methods=SFT, base=base)
+
+    def cut(what: str, done: int, total: int) -> None:
+        if what == "base" and done > total / 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        execute(config, tmp_path / "tiny", "data", Voice(step=cut))
+    (folder,) = (tmp_path / "bases").glob(".*.checkpoints")
+    (stopped,) = diagnose(RunFolder(tmp_path / "tiny")).stopped
+    assert stopped.path == f"../bases/{folder.name[1:-12]}" and stopped.step > 0
+    monkeypatch.setattr("paretune.pipeline.job_checkpoints.versions", lambda: {"torch": "9"})
+    with pytest.raises(ConfigError, match=r"versions.torch .* -> 9"):
+        execute(config, tmp_path / "tiny", "data")
+    steps: list[int] = []
+    heard = Voice(step=lambda what, done, total: what == "base" and steps.append(done))
+    execute(config, tmp_path / "tiny", "data", heard, ["versions"])
+    assert min(steps) > stopped.step

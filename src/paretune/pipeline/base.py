@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from paretune.core.job import Pool, TrainingJob
 from paretune.core.record import PreferenceData, Prompt, Record, Response, prompt_json
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.settings import TrainSettings
-from paretune.errors import ConfigError
+from paretune.errors import ConfigError, RunError
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.damage import set_aside
 from paretune.pipeline.folder import RunFolder, Sealed
@@ -31,6 +31,7 @@ from paretune.pipeline.records import TRAIN, held_out_prompts, read_part
 from paretune.pipeline.worlds import World, world_of
 from paretune.safety.ledger import append_row, read_rows
 from paretune.safety.lock import locked
+from paretune.safety.manifest import find_problems
 
 if TYPE_CHECKING:
     from paretune.engines.lm.checkpoints import Checkpoints
@@ -41,7 +42,11 @@ Fit = Callable[[Any, PreferenceData, Any, int], None]
 
 
 def base_of(
-    config: RunConfig, run: RunFolder, progress: Progress | None = None, say: Say = silent
+    config: RunConfig,
+    run: RunFolder,
+    progress: Progress | None = None,
+    say: Say = silent,
+    allowed: Collection[str] = (),
 ) -> str:
     """Path or hub id of the run's base, trained first when it is built from nothing.
 
@@ -60,7 +65,7 @@ def base_of(
         if sealed.path.exists():
             set_aside(sealed.path, run.bases, say)
         if not sealed.is_done():
-            checkpoints = checkpoints_of(sealed, config.base.train, say=say)
+            checkpoints = checkpoints_of(sealed, config.base.train, allowed, say)
             kept = contextlib.nullcontext() if checkpoints is None else checkpoints.kept()
             with kept, sealed.writing() as (folder, facts):
                 fit = partial(
@@ -77,6 +82,20 @@ def base_of(
 def base_folder(config: RunConfig, run: RunFolder) -> Path | None:
     """Where the base lies that a run builds, beside the run; ``None`` = it is given."""
     return None if config.base.source else _sealed(config, run).path
+
+
+def existing_base(config: RunConfig, run: RunFolder) -> str:
+    """Path or hub id of the base of a run that is there already; nothing is trained.
+
+    Raises:
+        RunError: if a base that was built here is missing or damaged.
+    """
+    if config.base.source:
+        return config.base.source
+    sealed = _sealed(config, run)
+    if problems := find_problems(sealed.path):
+        raise RunError(f"{'; '.join(problems)}: run the run again to build its base again")
+    return str(sealed.path)
 
 
 def require_base(config: RunConfig) -> None:

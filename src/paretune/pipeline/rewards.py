@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -92,6 +92,7 @@ def rewards_stage(
     above: tuple[Sealed, ...],
     progress: Progress | None = None,
     say: Say = silent,
+    allowed: Collection[str] = (),
 ) -> Sealed:
     """Make stage 2: ``rewards.npy`` (and ``judges.npy``), normalizers, trained reward models."""
     kinds = {role: reward_configs(config, role) for role in _roles(config)}
@@ -114,7 +115,9 @@ def rewards_stage(
         return stage
     with stage.writing() as (folder, facts):
         data = read_part(config, run, TRAIN)
-        accuracy = _train_models(config, run, stage, folder, base, data, kinds, progress, say)
+        accuracy = _train_models(
+            config, run, stage, folder, base, data, kinds, progress, say, allowed
+        )
         if accuracy:
             facts["accuracy"] = accuracy
         for role in kinds:
@@ -194,6 +197,7 @@ def _train_models(
     kinds: Mapping[Role, Mapping[str, RewardConfig]],
     progress: Progress | None,
     say: Say,
+    allowed: Collection[str],
 ) -> dict[str, float]:
     accuracy: dict[str, float] = {}
     for role, rewards in kinds.items():
@@ -209,7 +213,7 @@ def _train_models(
             )
             accuracy[home.name] = _train_model(
                 config, name, reward, reward.trained, home, base, data, test, progress,
-                checkpoints_of(own, reward.trained.train, say=say),
+                checkpoints_of(own, reward.trained.train, allowed, say),
             )  # fmt: skip
     return accuracy
 

@@ -158,10 +158,10 @@ def _execute(
     voice.say("records: reading and checking")
     records = records_stage(config, run, voice.say, voice.step)
     voice.say(_account(records))
-    base = base_of(config, run, voice.step, voice.say)
+    base = base_of(config, run, voice.step, voice.say, allowed)
     identity = model_identity(base)
     voice.say(f"base: {base}")
-    rewards = rewards_stage(config, run, base, identity, (records,), voice.step, voice.say)
+    rewards = rewards_stage(config, run, base, identity, (records,), voice.step, voice.say, allowed)
     _say_accuracy(rewards, voice)
     comparisons = comparisons_stage(config, run, base, (records, rewards))
     facts = (comparisons.manifest or {})["facts"]
