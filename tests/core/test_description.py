@@ -56,3 +56,10 @@ def test_identity_does_not_hang_on_the_order_of_keys() -> None:
     assert identity({"a": 1, "b": 2}) == identity({"b": 2, "a": 1})
     # Frozen: a change here would make every finished run train again.
     assert identity({"a": [1, 0.5, "é", None]}) == "d096e44eee9d41ab"
+
+
+def test_a_number_is_one_however_it_is_written() -> None:
+    assert identity({"epochs": 1}) == identity({"epochs": 1.0}) == identity({"epochs": np.int64(1)})
+    assert identity({"epochs": 1}) != identity({"epochs": 1.5})
+    assert describe(float("inf")) == float("inf")
+    assert describe(True) is True

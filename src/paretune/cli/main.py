@@ -10,7 +10,19 @@ from types import TracebackType
 
 import typer
 
-from paretune.cli import bench, check, compare, doctor, env, init, ls, quickstart, report, run
+from paretune.cli import (
+    bench,
+    check,
+    compare,
+    doctor,
+    env,
+    init,
+    ls,
+    quickstart,
+    report,
+    run,
+    serve,
+)
 from paretune.cli.console import tell
 from paretune.errors import ParetuneError
 from paretune.safety.disk import BROKEN, FULL
@@ -34,6 +46,7 @@ app.command("data")(run.data)
 app.command("train")(run.train)
 app.command("eval")(run.evaluate)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 app.add_typer(bench.app, name="bench")
 app.command("env")(env.env)

@@ -22,10 +22,12 @@ def describe(value: Any) -> Any:
     Raises:
         TypeError: for a value with no stable description (a lambda, an open file, ...).
     """
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 1 and 1.0 are one number, however a file happens to write it
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
-        return value.item()
+        return describe(value.item())
     if isinstance(value, np.ndarray):
         return {"array": value.shape, "sha256": hashlib.sha256(value.tobytes()).hexdigest()}
     if isinstance(value, PurePath):

@@ -7,7 +7,10 @@ import unicodedata
 
 # Whole terminal sequences, so that no "[31m" is left behind: CSI, then OSC up to its end.
 _SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
-_MARKS = re.compile(r"([\\`*\[\]<>|]|^[#+=~-])")
+_MARKS = re.compile(r"([\\`*<>|]|^[#+=~-])")
+_BRACKETS = re.compile(r"([\[\]])")
+_LINK = re.compile(r"!\[|\[\^|\]\s*[(\[:]|^\[[ xX]?\]")
+"""Where brackets can be a link, a note or a box to tick: E[min] is none."""
 # Marks that turn the writing direction can make a line read as another one.
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -55,8 +58,11 @@ def markdown(text: str) -> str:
     Example:
         >>> print(markdown("a|b <i>*c*</i>"))
         a\|b \<i\>\*c\*\</i\>
+        >>> print(markdown("[a](b)"), markdown("E[min]"))
+        \[a\](b) E[min]
     """
-    return _MARKS.sub(r"\\\1", one_line(text))
+    line = _MARKS.sub(r"\\\1", one_line(text))
+    return _BRACKETS.sub(r"\\\1", line) if _LINK.search(line) else line
 
 
 def markdown_code(text: str) -> str:

@@ -47,7 +47,7 @@ class Wishes:
         self, result: RunResult, methods: Mapping[str, ServedMethod], default: str,
         learned: Learned = lambda user: None,
     ) -> None:  # fmt: skip
-        self._result, self._methods, self._default = result, methods, default
+        self._result, self._methods, self.default = result, methods, default
         self._learned = learned
 
     def read(self, wanted: Wanted) -> Wish:
@@ -95,7 +95,7 @@ class Wishes:
 
     def _method(self, name: str) -> str:
         if name == self._result.name:
-            return self._default
+            return self.default
         run, _, method = name.partition("/")
         if run == self._result.name and method in self._methods:
             return method

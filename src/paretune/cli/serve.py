@@ -1,0 +1,69 @@
+"""serve: a measured run as an OpenAI-compatible endpoint, a trade-off a request."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Annotated
+
+import typer
+
+from paretune.cli.console import Console, prepare, tell
+from paretune.cli.options import RunArg
+from paretune.errors import ConfigError
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_KEY = "PARETUNE_API_KEY"
+
+
+def serve(
+    run: RunArg,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="Which method answers; default: of the best front."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8000,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Replies decoded together.")] = 64,
+    queue: Annotated[int, typer.Option("--queue", min=0, help="Replies that may wait.")] = 256,
+) -> None:
+    """Answer OpenAI clients, each request with the trade-off it asks for.
+
+    The key that clients need is taken from PARETUNE_API_KEY; without it one is made up and shown.
+    """
+    prepare()
+    key = os.environ.get(_KEY, "")
+    if host not in _LOOPBACK and not key:
+        raise ConfigError(
+            f"--host: found {host!r} without a key, expected {_KEY} in the environment where "
+            "others can reach the server"
+        )
+    import uvicorn
+
+    from paretune.pipeline.folder import open_run
+    from paretune.pipeline.serve import open_service
+    from paretune.serving.app import build_app
+
+    with Console().closing() as console:
+        console.say("reading the run and its policies")
+        service = open_service(open_run(run), method, rows=rows, waiting=queue)
+    shown = key or secrets.token_urlsafe(24)
+    names = ", ".join(service.result.objectives)
+    default = service.wishes.default
+    tell(f"serving {service.result.name}: {names}; {default} answers")
+    tell(f"\nresult: http://{host}:{port}/v1" + ("" if key else f"   key: {shown}"))
+    first = service.result.objectives[0]
+    tell(
+        f"next:   curl -s http://{host}:{port}/v1/completions -H 'Authorization: Bearer "
+        f"{'$' + _KEY if key else shown}' -H 'Content-Type: application/json' "
+        f'-d \'{{"model": "{service.result.name}", "prompt": "...", "preference": '
+        f'{{"{first}": 1}}}}\''
+    )
+    settings = uvicorn.Config(
+        build_app(service, shown), host=host, port=port, log_level="warning", access_log=False,
+        timeout_keep_alive=10, timeout_graceful_shutdown=30, h11_max_incomplete_event_size=1 << 15,
+    )  # fmt: skip
+    try:
+        uvicorn.Server(settings).run()
+    finally:
+        service.scheduler.close(30)

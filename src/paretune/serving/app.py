@@ -1,0 +1,193 @@
+"""The routes: the OpenAI protocol, what the server is, and the measured front."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+
+from paretune.core.results import RunResult, to_json
+from paretune.engines.lm.row_sampling import Sampling
+from paretune.errors import BusyError, InputError
+from paretune.serving.answers import Answers
+from paretune.serving.bodies import Body, chat_body, completion_body
+from paretune.serving.guard import Guard
+from paretune.serving.metrics import Metrics
+from paretune.serving.protocol import ChatRequest, CompletionRequest, Wanted, problem
+from paretune.serving.replies import Request as Replies
+from paretune.serving.scheduler import Scheduler
+from paretune.serving.wishes import Wish, Wishes
+from paretune.serving.words import TooLongError, Words
+
+
+@final
+@dataclass
+class Service:
+    """Everything that answers.
+
+    Args:
+        result: what the run measured.
+        answers: of its methods.
+        wishes: reads what requests want.
+        words: of its base.
+        scheduler: decodes.
+        max_tokens: of a reply that says nothing about it.
+        seed: gives the seed of a request that brings none.
+    """
+
+    result: RunResult
+    answers: Answers
+    wishes: Wishes
+    words: Words
+    scheduler: Scheduler
+    max_tokens: int
+    seed: Callable[[], int]
+    started: float = field(default_factory=time.time)
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+def build_app(service: Service, key: str) -> Guard:
+    """The server as an ASGI application.
+
+    Args:
+        service: what answers.
+        key: that every route but ``/health`` asks for.
+    """
+    app = FastAPI(title="paretune", docs_url=None, redoc_url=None, openapi_url=None)
+    _add_errors(app, service)
+    _add_facts(app, service)
+
+    @app.post("/v1/chat/completions")
+    async def chat(wanted: ChatRequest, http: Request) -> Any:
+        words = service.words
+        limit = wanted.max_completion_tokens or wanted.max_tokens
+        top = (wanted.top_logprobs or 0) if wanted.logprobs else None
+        prompt = words.prompt_of(wanted.messages)
+        return await _reply(service, http, wanted, prompt, limit, top, chat_body(service.words))
+
+    @app.post("/v1/completions")
+    async def completions(wanted: CompletionRequest, http: Request) -> Any:
+        body = completion_body(service.words)
+        limit, top = wanted.max_tokens, wanted.logprobs
+        return await _reply(service, http, wanted, wanted.prompt, limit, top, body)
+
+    return Guard(app, key)
+
+
+async def _reply(
+    service: Service, http: Request, wanted: Wanted, prompt: Any, limit: int | None,
+    top: int | None, body: Body,
+) -> Any:  # fmt: skip
+    wish = service.wishes.read(wanted)
+    answer = service.answers.answer(wish.method, wish.tradeoff)
+    max_tokens = limit or service.max_tokens
+    ids = service.words.ids(prompt, answer.steering, max_tokens)
+    seed = service.seed() if wanted.seed is None else wanted.seed
+    heat = 1.0 if wanted.temperature is None else wanted.temperature
+    ways = [Sampling(heat, wanted.top_p or 1.0, seed, n) for n in range(wanted.n or 1)]
+    replies = Replies(answer, ids, ways, max_tokens, service.words.text, wanted.stops, top or 0)
+    replies.send(service.scheduler)
+    service.metrics.asked(len(ways), len(ids))
+    facts = {
+        "model": wanted.model, "created": int(time.time()), "prompt_tokens": len(ids),
+        "logprobs": top is not None, "seed": seed,
+        "paretune": _used(service, wish, answer.steering),
+    }  # fmt: skip
+    if wanted.stream:
+        usage = wanted.stream_options is not None and wanted.stream_options.include_usage
+        return StreamingResponse(
+            _stream(service, replies, facts, body, usage), media_type="text/event-stream"
+        )
+    async for _ in replies.pieces():
+        if await http.is_disconnected():
+            break
+    service.metrics.answered(replies.n_tokens)
+    if any(choice.reason == "error" for choice in replies.choices):
+        told = next(c.problem for c in replies.choices if c.reason == "error")
+        return JSONResponse(problem(f"the model failed: {told}", "server_error"), 500)
+    return JSONResponse(body.whole(replies, facts))
+
+
+async def _stream(
+    service: Service, replies: Replies, facts: dict[str, Any], body: Body, usage: bool
+) -> AsyncIterator[str]:
+    """Server-sent events; left early, the replies are cancelled."""
+    try:
+        for chunk in body.opening(replies, facts):
+            yield _event(chunk)
+        async for piece in replies.pieces():
+            yield _event(body.piece(replies, facts, piece))
+        if usage:
+            yield _event(body.usage(replies, facts))
+        yield "data: [DONE]\n\n"
+    finally:
+        service.metrics.answered(replies.n_tokens)
+
+
+def _event(value: Any) -> str:
+    return f"data: {json.dumps(value)}\n\n"
+
+
+def _used(service: Service, wish: Wish, steering: Any) -> dict[str, Any]:
+    """What really answers: the trade-off, the method, and where it lies on the front."""
+    names = service.result.objectives
+    return {
+        "preference_asked": dict(zip(names, wish.tradeoff.weights, strict=True)),
+        "preference_used": dict(zip(names, steering.tradeoff.weights, strict=True)),
+        "source": wish.source, "method": wish.method, "steering": steering.kind,
+        "policies": {
+            p: w for p, w in zip(steering.policies, steering.weights, strict=True) if w
+        },
+        "front": service.wishes.place(wish.method, steering.tradeoff),
+    }  # fmt: skip
+
+
+def _add_facts(app: FastAPI, service: Service) -> None:
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics")
+    async def metrics() -> PlainTextResponse:
+        return PlainTextResponse(service.metrics.text(service.scheduler.at_work))
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        run = service.result.name
+        names = [run, *(f"{run}/{method}" for method in service.answers.methods)]
+        facts = {"object": "model", "created": int(service.started), "owned_by": "paretune"}
+        return {"object": "list", "data": [{"id": name, **facts} for name in names]}
+
+    @app.get("/api/front")
+    async def front() -> dict[str, Any]:
+        return to_json(service.result)
+
+
+def _add_errors(app: FastAPI, service: Service) -> None:
+    def refuse(status: int, code: str | None = None, **headers: str) -> Callable[..., Any]:
+        async def handler(http: Request, error: Exception) -> JSONResponse:
+            service.metrics.refused()
+            content = problem(str(error), "invalid_request_error", code=code)
+            return JSONResponse(content, status, headers={k.replace("_", "-"): v
+                                                          for k, v in headers.items()})  # fmt: skip
+
+        return handler
+
+    async def invalid(http: Request, error: RequestValidationError) -> JSONResponse:
+        service.metrics.refused()
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:])
+        message = f"{place}: {first['msg']}" if place else str(first["msg"])
+        return JSONResponse(problem(message, "invalid_request_error", place or None), 422)
+
+    app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
+    app.add_exception_handler(TooLongError, refuse(400, "context_length_exceeded"))
+    app.add_exception_handler(BusyError, refuse(429, "server_busy", Retry_After="1"))
+    app.add_exception_handler(LookupError, refuse(404, "model_not_found"))
+    app.add_exception_handler(InputError, refuse(422))

@@ -1,0 +1,137 @@
+"""One request on its way: its replies, token by token, and what a client is told of them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from paretune.engines.lm.row_sampling import Sampling
+from paretune.serving.answers import Answer
+from paretune.serving.scheduler import Asked, Ended, Scheduler, Token
+from paretune.serving.texts import GrowingText
+
+Decode = Callable[[Sequence[int]], str]
+
+
+@final
+@dataclass
+class Choice:
+    """One of the replies to a request.
+
+    Args:
+        text: as far as it is final.
+        tokens: all of them.
+        reason: why it ended; empty while it goes on.
+        problem: what went wrong, if something did.
+    """
+
+    text: GrowingText
+    tokens: list[Token] = field(default_factory=list)
+    reason: str = ""
+    problem: str = ""
+
+
+@final
+@dataclass(frozen=True)
+class Piece:
+    """What is new of one reply.
+
+    Args:
+        index: of the reply.
+        text: new text, maybe none.
+        tokens: new tokens.
+        reason: why it ended; empty while it goes on.
+    """
+
+    index: int
+    text: str
+    tokens: tuple[Token, ...]
+    reason: str = ""
+
+
+@final
+class Request:
+    """Replies to one prompt for one trade-off.
+
+    Args:
+        answer: what answers.
+        prompt: ids.
+        sampling: one entry a reply.
+        max_tokens: of each reply.
+        decode: ids to text.
+        stops: texts that end a reply.
+        top: alternatives wanted for each token.
+    """
+
+    def __init__(
+        self, answer: Answer, prompt: Any, sampling: Sequence[Sampling], max_tokens: int,
+        decode: Decode, stops: Sequence[str] = (), top: int = 0,
+    ) -> None:  # fmt: skip
+        self.id = uuid.uuid4().hex
+        self.choices = [Choice(GrowingText(decode, stops)) for _ in sampling]
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[tuple[int, Token | Ended]] = asyncio.Queue()
+        self._asked = [
+            Asked(answer.model, answer.rows, prompt, how, max_tokens, self._teller(n), top,
+                  answer.mix)
+            for n, how in enumerate(sampling)
+        ]  # fmt: skip
+
+    def send(self, scheduler: Scheduler) -> None:
+        """Ask for all replies.
+
+        Raises:
+            BusyError: if there is no room.
+        """
+        scheduler.ask(self._asked)
+
+    def cancel(self) -> None:
+        """Nobody waits any more: the rows are free at the next token."""
+        for asked in self._asked:
+            asked.is_cancelled = True
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all replies."""
+        return sum(len(choice.tokens) for choice in self.choices)
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """What is new, until all replies have ended. Left early, the rest is cancelled."""
+        left = len(self.choices)
+        try:
+            while left:
+                index, event = await self._events.get()
+                piece = self._take(index, event)
+                if piece is not None:
+                    left -= bool(piece.reason)
+                    yield piece
+        finally:
+            if left:
+                self.cancel()
+
+    def _take(self, index: int, event: Token | Ended) -> Piece | None:
+        choice = self.choices[index]
+        if choice.reason:
+            return None  # it stopped at a text; the rows' own end comes after
+        if isinstance(event, Token):
+            choice.tokens.append(event)
+            new = choice.text.add(event.id)
+            if choice.text.is_stopped:
+                choice.reason = "stop"
+                self._asked[index].is_cancelled = True
+            return Piece(index, new, (event,), choice.reason)
+        rest = choice.text.end()
+        choice.reason, choice.problem = event.reason, event.problem
+        return Piece(index, rest, (), "stop" if choice.text.is_stopped else event.reason)
+
+    def _teller(self, index: int) -> Callable[[Token | Ended], None]:
+        def tell(event: Token | Ended) -> None:
+            try:
+                self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
+            except RuntimeError:
+                self._asked[index].is_cancelled = True  # the server is gone
+
+        return tell
