@@ -135,7 +135,7 @@ class TestChoose:
         assert chosen is not None and chosen.question.key == ("", "a0", "b0")
 
     def test_about_what_can_be_served(self) -> None:
-        # Two servable policies differ on the first objective alone ... nothing to find out.
+        # Where one policy dominates the other, everybody wants it: nothing to find out.
         posterior = TradeOffPosterior(2)
         decided = choose_question(posterior, QUESTIONS, [[1.0, 0.5], [0.5, 0.5]])
         open_ = choose_question(posterior, QUESTIONS, [[1.0, 0.0], [0.0, 1.0]])
