@@ -87,10 +87,11 @@ def many_kills(rig: Rig, subject: Subject, uptime: float, most: int = 10) -> Tri
         uptime: processor time from a start to its kill, as a share of the whole run's.
         most: kills; then it may finish.
     """
+    cpu = uptime * rig.whole(subject).cpu
     folder, kills = rig.fresh(subject), 0
     for kills in range(most + 1):
         child = rig.start(subject, folder, again=kills > 0)
-        if kills == most or not child.work(uptime * rig.whole(subject).cpu):
+        if kills == most or not child.work(cpu):
             break
         child.kill_group()
         child.wait()
