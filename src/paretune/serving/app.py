@@ -11,6 +11,7 @@ from typing import Any, final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.exceptions import HTTPException
 
 from paretune.core.results import RunResult, to_json
 from paretune.engines.lm.row_sampling import Sampling
@@ -186,6 +187,11 @@ def _add_errors(app: FastAPI, service: Service) -> None:
         message = f"{place}: {first['msg']}" if place else str(first["msg"])
         return JSONResponse(problem(message, "invalid_request_error", place or None), 422)
 
+    async def plain(http: Request, error: HTTPException) -> JSONResponse:
+        service.metrics.refused()
+        return JSONResponse(problem(str(error.detail), "invalid_request_error"), error.status_code)
+
+    app.add_exception_handler(HTTPException, plain)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
     app.add_exception_handler(TooLongError, refuse(400, "context_length_exceeded"))
     app.add_exception_handler(BusyError, refuse(429, "server_busy", Retry_After="1"))
