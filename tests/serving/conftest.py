@@ -103,7 +103,7 @@ def service(folder: Path, **how: int) -> Service:
     found = result()
     methods = {"soups": ServedMethod("soups", found.methods[0].points, steer, folders)}
 
-    def load(steering: Steering) -> Any:
+    def load(steering: Steering, folders: Any) -> Any:
         raise AssertionError("adapters share rows")
 
     answers = Answers(methods, base, load)

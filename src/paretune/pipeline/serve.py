@@ -58,7 +58,8 @@ def open_service(
         raise ConfigError(f"{run.path}: found no method that can be served, expected one")
     if method is not None and method not in methods:
         raise ConfigError(f"--method: found {method!r}{nearest(method, methods)}")
-    answers = Answers(methods, base, lambda s: _load(s, methods, base, config), config.quantize)
+    load = partial(load_steered, base=base, quantize=config.quantize)
+    answers = Answers(methods, base, load, config.quantize)
     encoder = new_encoder(config, base)
     positions = positions_of(load_base(base, is_frozen=True)) or _NO_LIMIT
     words = Words(encoder, read_normalizer(config, run), positions)
@@ -115,13 +116,6 @@ def _require_intact(folder: Path) -> None:
         raise RunError(f"{folder}: found no policy, expected a trained one; run the run again")
     if problems := find_problems(sealed):
         raise RunError(f"{'; '.join(problems)}: damaged; run the run again to make it again")
-
-
-def _load(
-    steering: Steering, methods: dict[str, ServedMethod], base: str, config: RunConfig
-) -> Any:
-    folders = {job: path for m in methods.values() for job, path in m.folders.items()}
-    return load_steered(steering, folders, base, config.quantize)
 
 
 def _best(result: RunResult, methods: dict[str, ServedMethod]) -> str:

@@ -24,8 +24,8 @@ from paretune.engines.lm.row_policies import (
 from paretune.errors import ConfigError
 from paretune.functional.divergences import combine
 
-Load = Callable[[Steering], Any]
-"""A model for one steering, where rows cannot share one."""
+Load = Callable[[Steering, Mapping[str, Path]], Any]
+"""A model for one steering of policies in folders, where rows cannot share one."""
 
 
 @final
@@ -80,7 +80,7 @@ class Answers:
     ) -> None:
         self.methods, self._base, self._load, self._quantize = methods, base, load, quantize
         self._shared: dict[str, bool] = {}
-        self._alone: dict[str, Steering] = {}
+        self._alone: dict[str, tuple[str, Steering]] = {}
 
     def answer(self, method: str, tradeoff: TradeOff) -> Answer:
         """What answers for a trade-off.
@@ -110,7 +110,8 @@ class Answers:
     def load(self, key: str) -> RowPolicies:
         """The model behind a key."""
         if key in self._alone:
-            return OnePolicy(self._load(self._alone[key]))
+            method, steering = self._alone[key]
+            return OnePolicy(self._load(steering, self.methods[method].folders))
         policies = row_policies(
             list(self.methods[key].folders.values()), self._base, self._quantize
         )
@@ -131,7 +132,7 @@ class Answers:
         else:
             parts = zip(steering.policies, steering.weights, strict=True)
             key = f"{method}/{steering.kind}({','.join(f'{p}:{w:.6g}' for p, w in parts)})"
-        self._alone[key] = steering
+        self._alone[key] = (method, steering)
         return key
 
     def _mixture(
