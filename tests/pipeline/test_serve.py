@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from paretune.cli.main import app
+from paretune.core.policy import Steering
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.encode import Ragged
 from paretune.engines.lm.generate import Decoding, generate
@@ -21,6 +25,7 @@ from paretune.pipeline.serve import open_service
 from paretune.serving.app import Service
 from paretune.serving.scheduler import Asked, Ended, Token
 
+WHOLE = Steering("pick", ("base",), (1.0,), TradeOff((0.5, 0.5)))
 LORA = {"lora": {"rank": 2, "alpha": 16}, "learning_rate": 2e-2}
 METHODS = [
     {"method": "rewarded_soups", "train": LORA},
@@ -131,3 +136,44 @@ def test_what_is_not_measured_is_not_served(
     execute(tiny_config(), tmp_path / "tiny", "data")
     with pytest.raises(ConfigError, match="expected an evaluated run"):
         open_service(RunFolder(tmp_path / "tiny"))
+
+
+@pytest.mark.slow
+def test_an_exported_policy_answers_like_the_served_one(run: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    words = ["export", str(run), str(tmp_path / "out"), "--preference", "0.3,0.7"]
+    told = CliRunner().invoke(app, [*words, "--method", "rewarded_soups"])
+    assert told.exit_code == 0, told.output
+    assert "README.md" in told.output
+    assert (tmp_path / "out" / "front.png").stat().st_size > 1000
+    service = open_service(RunFolder(run))
+    (expected,) = replies(service, [("rewarded_soups", TradeOff((0.3, 0.7)))])
+    assert service.scheduler.close(60)
+    base = AutoModelForCausalLM.from_pretrained(service.answers._base)
+    model = PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "out")) == model.config.vocab_size
+    whole = torch.tensor([list(service.words.ids("how do i open a jar ?", WHOLE, 8))])
+    found = model.generate(whole, max_new_tokens=8, do_sample=False)[0, whole.shape[1] :].tolist()
+    end = service.words.encoder.tokenizer.eos_token_id
+    assert (found[: found.index(end)] if end in found else found) == expected
+
+
+@pytest.mark.slow
+def test_a_grid_is_what_vllm_is_given(run: Path, tmp_path: Path) -> None:
+    words = ["export", str(run), str(tmp_path / "grid"), "--grid", "2"]
+    told = CliRunner().invoke(app, [*words, "--method", "dpo"])
+    assert told.exit_code == 0, told.output
+    assert sorted(p.name for p in (tmp_path / "grid").iterdir()) == ["0-1", "0.5-0.5", "1-0"]
+    assert f"'tiny@0.5,0.5={tmp_path / 'grid' / '0.5-0.5'}'" in told.output
+    again = CliRunner().invoke(app, [*words, "--method", "dpo"])
+    assert "found something there" in str(again.exception)
+    both = CliRunner().invoke(app, [*words[:3], "--grid", "2", "--preference", "1,0"])
+    assert "one of --preference and --grid" in str(both.exception)
+    mixed = CliRunner().invoke(
+        app, ["export", str(run), str(tmp_path / "m"), "--preference", "0.5,0.5",
+              "--method", "mod_decoding"],
+    )  # fmt: skip
+    assert "paretune serve does" in str(mixed.exception)
+    assert not (tmp_path / "m").exists() and not list(tmp_path.glob(".*"))

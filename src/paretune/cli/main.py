@@ -16,6 +16,7 @@ from paretune.cli import (
     compare,
     doctor,
     env,
+    export,
     init,
     ls,
     quickstart,
@@ -47,6 +48,7 @@ app.command("train")(run.train)
 app.command("eval")(run.evaluate)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(bench.app, name="bench")
 app.command("env")(env.env)
