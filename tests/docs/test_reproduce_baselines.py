@@ -18,6 +18,7 @@ from paretune.core.interval import Interval
 from paretune.core.results import Collapse, Cost, KnownFront, MethodResult, PointResult, RunResult
 from paretune.core.results import to_json as result_json
 from paretune.functional.simplex import lattice
+from paretune.pipeline.folder import Sealed
 from paretune.safety.files import write_json
 
 ROOT = Path(__file__).parents[2]
@@ -132,9 +133,9 @@ class TestFronts:
         for seed in (0, 1, 10):
             (tmp_path / "compare-a" / f"seed-{seed}").mkdir(parents=True)
         for seed in (10, 1):
-            folder = tmp_path / "compare-a" / f"seed-{seed}" / "6-front"
-            folder.mkdir()
-            write_json(folder / "front.json", result_json(run_of(seed, {}, {})))
+            stage = Sealed(tmp_path / "compare-a" / f"seed-{seed}" / "6-front", {})
+            with stage.writing() as (folder, _):
+                write_json(folder / "front.json", result_json(run_of(seed, {}, {})))
         (found,) = made.fronts.read_comparisons([tmp_path / "compare-a", tmp_path / "compare-b"])
         assert found.name == "compare-a" and found.runs == (run_of(1, {}, {}), run_of(10, {}, {}))
 

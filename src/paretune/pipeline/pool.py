@@ -156,10 +156,12 @@ def _run_pool(
                 break
             else:
                 for task in _ready(left, outcome)[: pool.n_free]:
-                    if pool.start(task):
+                    if pool.is_ready():
                         left.remove(task)
                         given[task.id] = task
+                        # Before it is: a worker may be quick to say how it went.
                         place.run.log("started", task=task.id, attempt=deaths.get(task.id, 0) + 1)
+                        pool.start(task)
             for event in pool.events(_POLL_SECONDS):
                 if isinstance(event, Progressed):
                     meter.move(event.task, event.done, event.total)

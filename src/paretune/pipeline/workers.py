@@ -118,19 +118,20 @@ class Workers:
         """Tasks that could be started now."""
         return self.count - len(self.running)
 
-    def start(self, task: Task) -> bool:
-        """Give a task to a worker that has none; false if there is none and no new one starts.
+    def is_ready(self) -> bool:
+        """Whether a worker without a task is there; one is started where there is none.
 
         Raises:
             RunError: if no process starts at all, again and again.
         """
-        worker = next((w for w in self._workers if w.task is None), None) or self._new()
-        if worker is None:
-            return False
+        return any(w.task is None for w in self._workers) or self._new() is not None
+
+    def start(self, task: Task) -> None:
+        """Give a task to a worker that has none; there is one (:meth:`is_ready`)."""
+        worker = next(w for w in self._workers if w.task is None)
         worker.task = task.id
         with contextlib.suppress(OSError):  # it died while it was idle: its pipe will say so
             worker.pipe.send(task)
-        return True
 
     def stop(self) -> None:
         """Ask every worker to end its task in order."""
