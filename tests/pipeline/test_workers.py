@@ -122,16 +122,18 @@ def test_a_stop_lets_every_worker_end_in_order(tmp_path: Path) -> None:
 def test_a_worker_that_died_idle_costs_nobody_the_run(tmp_path: Path) -> None:
     place = Place(None, RunFolder(tmp_path), "base")  # type: ignore[arg-type]
     with Workers(1, place, perform) as pool:
+        assert pool.is_ready()
         pool.start(Work("one", tmp_path))
         while pool.running:
             list(pool.events(0.2))
         (worker,) = pool._workers
         os.kill(worker.process.pid, signal.SIGKILL)
         worker.process.join()
-        assert pool.start(Work("two", tmp_path))
+        assert pool.is_ready()
+        pool.start(Work("two", tmp_path))
         events = list(pool.events(1.0))
         assert events == [Ended("two", exit_code=-signal.SIGKILL)]
-        assert pool.start(Work("two", tmp_path)), "its place is free again"
+        assert pool.is_ready() and pool.n_free == 1, "its place is free again"
 
 
 def test_a_machine_that_starts_no_process_is_told(
