@@ -57,16 +57,14 @@ def signals_at_calls(rig: Rig, subject: Subject, n: int) -> list[Trial]:
 def _judged(
     rig: Rig, subject: Subject, folder: Path, words: str, ended: Ended, seconds: float
 ) -> Trial:
-    code = ended.code
     again = again_equals(rig, subject, folder, words)
-    stopped = code == STOPPED and seconds <= BOUND
-    outcome = f"exit {code} after {seconds:.0f} s" if seconds > BOUND else f"exit {code}"
-    if not again.is_kept:
-        outcome += f", then {again.outcome}"
-    return Trial(
-        words, outcome + (", then exact" if again.is_kept else ""),
-        again.is_kept and stopped, last_line(ended.output), seconds,
-    )  # fmt: skip
+    is_kept = again.is_kept and ended.code == STOPPED and seconds <= BOUND
+    late = f" after {seconds:.0f} s" if seconds > BOUND else ""
+    # 130 is what a KeyboardInterrupt that nobody catches ends with.
+    cut = ended.code == 130 or (ended.code or 0) < 0
+    first = "cut short" if cut else f"exit {ended.code}{' half-way' if ended.code == 0 else ''}"
+    outcome = f"{first}{late}, then {again.outcome}"
+    return Trial(words, outcome, is_kept, last_line(ended.output), seconds)
 
 
 def second_signal(rig: Rig, subject: Subject) -> Trial:

@@ -29,10 +29,10 @@ def killed_sweep(rig: Rig, subject: Paretune, kills: int, draw: random.Random) -
             break
         done += 1
     ended = child.wait()
-    outcome = judge(ended, subject.result(folder), rig.whole(subject).result)
+    found = judge(ended, subject.result(folder), rig.whole(subject).result)
+    outcome, is_kept = f"{found} after {done} kills", found == "exact" and done > 0
     rig.drop(folder)
-    return Trial(f"driver killed {done} times", outcome, outcome == "exact" and done > 0,
-                 last_line(ended.output))  # fmt: skip
+    return Trial("driver killed", outcome, is_kept, last_line(ended.output))
 
 
 def killed_workers(rig: Rig, subject: Paretune, n: int, draw: random.Random) -> list[Trial]:
