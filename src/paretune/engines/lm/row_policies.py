@@ -93,9 +93,7 @@ class RowUpdate(nn.Module):
 
     def weigh(self, weights: Tensor) -> None:
         """``(B, K)`` weights of the rows of the next batches."""
-        inner = self.get_buffer("inner")
-        spread = weights.repeat_interleave(self._ranks.to(weights.device), 1)
-        self._scales = spread.to(inner.device, inner.dtype)
+        self._scales = _spread(weights, self._ranks, self.get_buffer("inner"))
 
     def forward(self, states: Tensor) -> Tensor:
         """``(B, ..., out)``."""
@@ -105,6 +103,11 @@ class RowUpdate(nn.Module):
         inside = states.to(inner.dtype) @ inner
         scales = self._scales.view(len(states), *[1] * (states.ndim - 2), -1)
         return out + ((inside * scales) @ outer).to(out.dtype)
+
+
+def _spread(weights: Tensor, ranks: Tensor, like: Tensor) -> Tensor:
+    """``(B, R)`` the weight of each row for each of the R factors, from ``(B, K)``."""
+    return weights.repeat_interleave(ranks.to(weights.device), 1).to(like.device, like.dtype)
 
 
 @final
@@ -156,9 +159,7 @@ class _WeighedHeads(nn.Module):
         self._scales: Tensor | None = None
 
     def weigh(self, weights: Tensor) -> None:
-        inner = self.get_buffer("inner")
-        spread = weights.repeat_interleave(self._ranks.to(weights.device), 1)
-        self._scales = spread.to(inner.device, inner.dtype)
+        self._scales = _spread(weights, self._ranks, self.get_buffer("inner"))
 
     def forward(self, states: Tensor) -> Tensor:
         assert self._scales is not None
