@@ -19,6 +19,7 @@ from multiprocessing import connection
 from typing import Any, final
 
 from paretune.errors import Interrupted, RunError
+from paretune.pipeline.job_checkpoints import silent
 from paretune.pipeline.tasks import Place, Task
 from paretune.safety.stopping import SIGNALS, Stop, check_stop, request_stop
 
@@ -170,7 +171,7 @@ class Workers:
         if os.name == "posix":
             context.set_forkserver_preload(["paretune.pipeline.preload"])
         ours, theirs = context.Pipe()
-        place = replace(self.place, say=_nothing)
+        place = replace(self.place, say=silent)
         process = context.Process(target=_serve, args=(theirs, place, self.perform))
         try:
             process.start()
@@ -190,10 +191,6 @@ class Workers:
         self._failures = 0
         self._workers.append(_Worker(process, ours))
         return self._workers[-1]
-
-
-def _nothing(text: str) -> None:
-    """Says nothing: what a run hears with does not travel."""
 
 
 def _serve(pipe: Any, place: Place, perform: Perform) -> None:

@@ -111,6 +111,12 @@ class Answers:
         """The model behind a key."""
         if key in self._alone:
             method, steering = self._alone[key]
+            if steering.kind == "condition":
+                # Not as it is loaded for one trade-off: that one would answer all requests.
+                folder = self.methods[method].folders[steering.policies[0]]
+                found = row_policies([folder], self._base, self._quantize)
+                if found is not None:
+                    return found
             return OnePolicy(self._load(steering, self.methods[method].folders))
         policies = row_policies(
             list(self.methods[key].folders.values()), self._base, self._quantize

@@ -107,6 +107,7 @@ async def _reply(
         )
     async for _ in replies.pieces():
         if await http.is_disconnected():
+            replies.cancel()
             break
     service.metrics.answered(replies.n_tokens)
     if any(choice.reason == "error" for choice in replies.choices):
