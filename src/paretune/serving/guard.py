@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,6 +17,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 BODY_BYTES = 1 << 20
 BODY_SECONDS = 10.0
+LINGER_BYTES = 64 << 20
+LINGER_SECONDS = 2.0
 
 
 @final
@@ -44,16 +47,18 @@ class Guard:
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
         if scope["path"] not in self._open and not self._is_known(headers):
-            await _refuse(send, 401, "found no valid key, expected Authorization: Bearer KEY",
-                          "invalid_api_key")  # fmt: skip
+            await _refuse(receive, send, 401, "invalid_api_key",
+                          "found no valid key, expected Authorization: Bearer KEY")  # fmt: skip
             return
         try:
             body = await asyncio.wait_for(self._body(headers, receive), self._seconds)
         except TimeoutError:
-            await _refuse(send, 408, f"found no whole body after {self._seconds:g} s", "timeout")
+            await _refuse(receive, send, 408, "timeout",
+                          f"found no whole body after {self._seconds:g} s")  # fmt: skip
             return
         if body is None:
-            await _refuse(send, 413, f"found a body over {self._bytes:,} bytes", "body_too_large")
+            await _refuse(receive, send, 413, "body_too_large",
+                          f"found a body over {self._bytes:,} bytes")  # fmt: skip
             return
         await self._app(scope, _once(body, receive), send)
 
@@ -94,9 +99,26 @@ def _once(body: bytes, receive: Receive) -> Receive:
     return give
 
 
-async def _refuse(send: Send, status: int, message: str, code: str) -> None:
+async def _refuse(receive: Receive, send: Send, status: int, code: str, message: str) -> None:
+    """Tell the client, then read on for a moment, and keep nothing.
+
+    A client that is still sending when its connection closes is told "broken pipe" by its
+    system, and never sees the answer that lies in its own buffer.
+    """
     content = json.dumps(problem(message, "invalid_request_error", code=code)).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     headers.append((b"content-length", str(len(content)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": content})
+    await send({"type": "http.response.body", "body": content, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(_pass_over(receive), LINGER_SECONDS)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _pass_over(receive: Receive) -> None:
+    size = 0
+    while size <= LINGER_BYTES:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return

@@ -51,13 +51,16 @@ class Child:
 
     def signal(self, number: int) -> None:
         """Send a signal; to one that ended it does nothing."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        # The number of one that ended may be another process's by now.
+        if not self.has_ended():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill_group(self) -> None:
         """SIGKILL for it and all it started, as a machine that goes away."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if not self.has_ended():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def work(self, cpu: float) -> bool:
         """Let it use so much processor time: what that gives is the same on a busy machine.
