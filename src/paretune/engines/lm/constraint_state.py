@@ -133,6 +133,7 @@ class ConstraintState(nn.Module):
             "temperatures": state.temperatures.tolist(),
             "floors": state.floors.tolist(),
             "values": moments.bound.tolist(),
+            "averages": state.moments.tolist(),
             "ess": ess,
             "is_reference_kept": bool(self.is_kept),
         }

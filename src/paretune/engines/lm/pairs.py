@@ -100,10 +100,24 @@ def pair_batch(logps: Tensor, batch: Mapping[str, Any]) -> PairBatch:
 
 
 def pair_metrics(pairs: PairBatch, objectives: list[tuple[int, str]]) -> dict[str, Tensor]:
-    """Per objective: share of labelled pairs that the policy orders as the label does."""
+    """What a batch tells of the policy, for the log.
+
+    Args:
+        pairs: B of them.
+        objectives: column and name of those with a label.
+
+    Returns:
+        ``margin`` of the pairs in nats; and per objective, of its labelled pairs, ``accuracy/``:
+        the share that the policy orders as the label does, and ``margin/``: how far it leans to
+        the response that the label prefers, in nats. NaN where a batch has nothing to say.
+    """
     margin = pairs.log_ratio_margin.detach()
-    agrees = torch.sign(margin)[:, None] == torch.sign(pairs.labels)
-    is_labelled = ~torch.isnan(pairs.labels) & (pairs.labels != 0)
-    # 0 / 0 = NaN where the batch has no labelled pair: nothing to say.
-    shares = (agrees & is_labelled).sum(0) / is_labelled.sum(0)
-    return {"margin": margin.mean()} | {f"accuracy/{n}": shares[i] for i, n in objectives}
+    sign = torch.sign(pairs.labels)
+    is_labelled = ~torch.isnan(sign) & (sign != 0)
+    count = is_labelled.sum(0)
+    # 0 / 0 = NaN where the batch has no labelled pair.
+    shares = ((torch.sign(margin)[:, None] == sign) & is_labelled).sum(0) / count
+    toward = torch.where(is_labelled, sign * margin[:, None], 0).sum(0) / count
+    found = {"margin": margin.mean()}
+    found |= {f"accuracy/{name}": shares[i] for i, name in objectives}
+    return found | {f"margin/{name}": toward[i] for i, name in objectives}

@@ -127,16 +127,20 @@ class HeadLosses:
             state.value.copy_(row)
 
     def _metrics(self, pairs: Sequence[PairBatch]) -> dict[str, Tensor]:
-        """Margin, and share of labels that a policy agrees with: means over the policies."""
+        """As :func:`~paretune.engines.lm.pairs.pair_metrics`, means over the policies."""
         with torch.no_grad():
             margins = torch.cat([p.log_ratio_margin for p in pairs])
             labels = torch.cat([p.labels for p in pairs])
             counts = torch.cat([torch.full_like(p.chosen, 1 / len(p.chosen)) for p in pairs])
-            is_labelled = ~torch.isnan(labels) & (labels != 0)
-            agrees = (torch.sign(margins)[:, None] == torch.sign(labels)) & is_labelled
-            shares = (counts @ agrees.to(counts)) / (counts @ is_labelled.to(counts))
+            sign = torch.sign(labels)
+            is_labelled = ~torch.isnan(sign) & (sign != 0)
+            total = counts @ is_labelled.to(counts)
+            agrees = (torch.sign(margins)[:, None] == sign) & is_labelled
+            shares = (counts @ agrees.to(counts)) / total
+            toward = (counts @ torch.where(is_labelled, sign * margins[:, None], 0)) / total
             found = {"margin": (counts @ margins) / len(pairs)}
-        return found | {f"accuracy/{name}": shares[i] for i, name in self._objectives}
+        found |= {f"accuracy/{name}": shares[i] for i, name in self._objectives}
+        return found | {f"margin/{name}": toward[i] for i, name in self._objectives}
 
 
 def _loss(job: TrainingJob, pairs: PairBatch, state: StepState | None) -> Tensor:
