@@ -14,7 +14,7 @@ from paretune.safety.manifest import differences, differences_in_words, read_man
 
 CHANGEABLE = (
     "learning_rate", "schedule", "warmup_steps", "steps", "epochs", "weight_decay", "adam_beta2",
-    "max_grad_norm", "versions",
+    "max_grad_norm", "skip_nonfinite", "versions",
 )  # fmt: skip
 """Settings that a training which goes on really takes over. Others decide which rows are left."""
 

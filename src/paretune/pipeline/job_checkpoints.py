@@ -43,7 +43,7 @@ def checkpoints_of(
         say: hears of damage.
     """
     from paretune.engines.lm.checkpoints import Checkpoints
-    from paretune.engines.lm.trainer import n_processes
+    from paretune.engines.lm.processes import n_processes
 
     minutes, steps = settings.checkpoint_minutes, settings.checkpoint_steps
     if not minutes and not steps:

@@ -156,10 +156,12 @@ class TrainTask:
                 job, inputs = conditioned(job, inputs, here.encoder, here.normalizer)
                 jobs = [job]
             losses: list[float] = []
+            skipped: list[int] = [0]
 
             def watch(step: int, steps: int, numbers: Any) -> None:
                 if "loss" in numbers:  # the library's last log line holds totals instead
                     losses.append(numbers["loss"])
+                skipped.append(int(numbers.get("skipped_steps", 0)))
                 append_row(log, {"step": step, **numbers}, durable=True)  # as checkpoints are
                 progress(step, steps)
 
@@ -168,12 +170,15 @@ class TrainTask:
             )
             staged = [folder / path.relative_to(self.sealed.path) for path in self.folders.values()]
             save(load_tokenizer(place.base), staged)
+            if skipped[-1]:
+                place.say(f"{self.id}: {skipped[-1]} steps were left out: not finite")
             if log.exists() and log.parent != folder:
                 shutil.copy(log, folder / METRICS)
             facts.update(
                 seconds=round(spent + cost.seconds, 3), tokens=cost.tokens, steps=cost.steps,
                 rows=cost.rows, last_loss=losses[-1] if losses else None,
                 **({"floors": cost.floors} if cost.floors else {}),
+                **({"skipped_steps": skipped[-1]} if skipped[-1] else {}),
             )  # fmt: skip
 
 

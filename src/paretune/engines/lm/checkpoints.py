@@ -17,6 +17,7 @@ from typing import Any, final
 import torch
 from transformers import TrainerCallback
 
+from paretune.engines.lm.processes import anyone
 from paretune.errors import ConfigError, RunError
 from paretune.safety.disk import require_room, size_of
 from paretune.safety.files import move
@@ -192,13 +193,13 @@ class SealCallback(TrainerCallback):
         if step >= steps:
             return
         by_count, minutes = self._checkpoints.steps, self._checkpoints.minutes
-        if self._anyone(stop_requested()):
+        if anyone(stop_requested(), args.device):
             self._is_stopped = control.should_save = control.should_training_stop = True
         elif by_count and step % by_count == 0:
             control.should_save = True
         elif minutes and (self._processes == 1 or step % _AGREE == 0):
             is_due = time.monotonic() - self._saved >= 60 * minutes
-            control.should_save |= self._anyone(is_due)
+            control.should_save |= anyone(is_due, args.device)
         if control.should_save and state.is_world_process_zero:
             require_room(self._checkpoints.folder, self._size)
 
@@ -241,11 +242,3 @@ class SealCallback(TrainerCallback):
         move(staged, sealed)
         for older in self._checkpoints._found()[_KEPT:]:
             _remove(older)
-
-    def _anyone(self, is_so: bool) -> bool:
-        """Whether any process says so; all of them learn it at the same step."""
-        if self._processes == 1:
-            return is_so
-        answer = torch.tensor([is_so], dtype=torch.int32, device=self._trainer.args.device)
-        torch.distributed.all_reduce(answer, op=torch.distributed.ReduceOp.MAX)
-        return bool(answer.item())

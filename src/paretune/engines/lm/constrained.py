@@ -28,13 +28,13 @@ from paretune.engines.lm.constraint_state import ConstraintState
 from paretune.engines.lm.forward import autocast
 from paretune.engines.lm.heads import HeadedScorer
 from paretune.engines.lm.job_data import JobCost, JobData
+from paretune.engines.lm.processes import n_processes
 from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import (
     Batch,
     Progress,
     arithmetic,
-    n_processes,
     run_training,
 )
 from paretune.errors import InfeasibleError, InputError
@@ -196,7 +196,7 @@ class _Steps:
                 torch.zeros(len(entries), dtype=torch.float64).masked_scatter(is_real, w)
             )
             if is_step:
-                self._log(step, name, facts)
+                self._log(step, name, facts | {"is_refreshed": self._is_refresh(step)})
             for objective, value, multiplier in zip(
                 state.table.names, facts["values"], facts["multipliers"], strict=True
             ):
@@ -210,15 +210,18 @@ class _Steps:
 
     def _between(self, step: int) -> None:
         """Move the references, where it is time to."""
-        lag = self._lag
-        if lag is None:
-            return
-        if step % lag == 0:
+        is_refresh = self._is_refresh(step)
+        if is_refresh or (step == 0 and self._lag is not None):
             for state, logps in zip(self._states, self._logps(), strict=True):
-                if step == 0:
-                    state.start_logps.copy_(logps)
-                else:
+                if is_refresh:
                     state.refresh(logps)
+                else:
+                    state.start_logps.copy_(logps)
+
+    def _is_refresh(self, step: int) -> bool:
+        """Whether the references move before a step."""
+        lag = self._lag
+        return lag is not None and step > 0 and step % lag == 0
 
     @torch.no_grad()
     def _logps(self) -> list[Tensor]:

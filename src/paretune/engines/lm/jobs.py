@@ -26,13 +26,14 @@ from paretune.engines.lm.job_data import JobCost, JobData
 from paretune.engines.lm.models import save_policy
 from paretune.engines.lm.online import train_online
 from paretune.engines.lm.pairs import pair_batch, pair_metrics, pair_rows
+from paretune.engines.lm.processes import n_processes
 from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.rewarded import train_rewarded
 from paretune.engines.lm.scalarized import train_scalarized
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.tradeoff_adapter import has_tradeoff_adapter, set_tradeoff
 from paretune.engines.lm.tradeoff_embedding import has_tradeoff_embedding, tell
-from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, n_processes, run_training
+from paretune.engines.lm.trainer import Batch, BatchLoss, Progress, run_training
 from paretune.engines.lm.trunk_jobs import train_on_trunk
 from paretune.errors import InputError
 

@@ -21,6 +21,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from paretune.core.job import Offline, TrainingJob
 from paretune.core.online import OnlineGoal
 from paretune.engines.lm.checkpoints import STAGING, Checkpoints
+from paretune.engines.lm.finite import check_parameters
 from paretune.engines.lm.job_data import JobCost, JobData
 from paretune.engines.lm.online_trainer import (
     RewardCallback,
@@ -29,15 +30,14 @@ from paretune.engines.lm.online_trainer import (
     quiet_trl,
 )
 from paretune.engines.lm.own_replies import Asker
+from paretune.engines.lm.processes import n_processes
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import (
     SCHEDULES,
     Progress,
     WatchCallback,
     arithmetic,
-    check_parameters,
     flush_denormals,
-    n_processes,
     train_to_end,
 )
 from paretune.errors import ConfigError, InputError
@@ -144,6 +144,7 @@ def train_online(
         names = inputs.data.rewards.objectives.names
         trainer.add_callback(RewardCallback(trainer, asker, names))
         trainer.add_callback(WatchCallback(trainer, progress))
+        trainer.skip_nonfinite(settings.skip_nonfinite)
         with counted_positions([model, trainer.ref_model]):
             train_to_end(trainer, checkpoints)
     check_parameters(model, steps)

@@ -12,12 +12,11 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from transformers import TrainerCallback
 
 from paretune.core.online import Algorithm
+from paretune.engines.lm.finite import check_finite
 from paretune.engines.lm.own_replies import Asker
-from paretune.engines.lm.trainer import check_finite
 from paretune.engines.lm.training_state import PlainState
 from paretune.errors import InputError
 
@@ -47,7 +46,6 @@ def online_trainer(
         """Prompts are their numbers; what they stand for, only the asker knows."""
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.window: dict[str, list[Tensor]] = {}
             self._asked: list[int] = []
             super().__init__(*args, **kwargs)
 
@@ -63,7 +61,7 @@ def online_trainer(
 
         def compute_loss(self, *given: Any, **named: Any) -> Any:
             loss = super().compute_loss(*given, **named)
-            if self.args.device.type == "cpu":
+            if self.args.device.type == "cpu" and not self.may_skip:
                 check_finite(
                     {"loss": float(loss.detach())}, self.state.global_step + 1, self.state.max_steps
                 )

@@ -18,8 +18,9 @@ from paretune.engines.lm.batches import batch_schedule
 from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.encode import Ragged
 from paretune.engines.lm.models import hub_revision, pick_device
+from paretune.engines.lm.processes import n_processes
 from paretune.engines.lm.settings import TrainSettings
-from paretune.engines.lm.trainer import Batch, Progress, n_processes, run_training
+from paretune.engines.lm.trainer import Batch, Progress, run_training
 from paretune.errors import InputError
 
 

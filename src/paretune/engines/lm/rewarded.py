@@ -24,11 +24,12 @@ from paretune.engines.lm.batches import batch_schedule, row_lengths
 from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.heads import HeadedScorer
 from paretune.engines.lm.job_data import JobCost, JobData
+from paretune.engines.lm.processes import n_processes
 from paretune.engines.lm.reference import reference_logps
 from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.scalarized import StepState
 from paretune.engines.lm.settings import TrainSettings
-from paretune.engines.lm.trainer import Batch, Progress, n_processes, run_training
+from paretune.engines.lm.trainer import Batch, Progress, run_training
 from paretune.engines.lm.whole_step import gather, randomness, restore_randomness
 from paretune.engines.rewarded_rows import rewarded_calibration, rewarded_rows
 from paretune.functional.rewarded_likelihood import (

@@ -25,12 +25,12 @@ from paretune.engines.lm.heads import HeadedScorer
 from paretune.engines.lm.job_data import JobCost, JobData
 from paretune.engines.lm.pair_accuracy import PairAccuracy
 from paretune.engines.lm.pairs import PairRows, pair_batch, pair_metrics, pair_rows
+from paretune.engines.lm.processes import n_processes
 from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.trainer import (
     Batch,
     Progress,
-    n_processes,
     run_training,
 )
 from paretune.engines.lm.validation import Validation

@@ -60,6 +60,8 @@ class TrainSettings:
         weight_decay: of AdamW, on matrices only.
         adam_beta2: second-moment decay of AdamW, in (0, 1).
         max_grad_norm: gradients are scaled down to this norm; 0 = never.
+        skip_nonfinite: steps with a loss or gradient that is not finite which a job may leave out,
+            counted in its log; 0 = it stops at the first.
         max_prompt_tokens: longer prompts lose their beginning.
         max_response_tokens: longer responses lose their end.
         precision: ``auto`` is bfloat16 where the processor has units for it, else float32.
@@ -86,6 +88,7 @@ class TrainSettings:
     weight_decay: float = 0.01
     adam_beta2: float = 0.98
     max_grad_norm: float = 1.0
+    skip_nonfinite: int = 0
     max_prompt_tokens: int = 256
     max_response_tokens: int = 256
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -111,6 +114,7 @@ class TrainSettings:
             "warmup_steps",
             "weight_decay",
             "max_grad_norm",
+            "skip_nonfinite",
             "checkpoint_minutes",
             "checkpoint_steps",
             "trunk_memory_gb",

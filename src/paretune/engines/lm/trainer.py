@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -28,11 +27,13 @@ from paretune.engines.lm.checkpoints import (
     SealCallback,
     checkpoint_step,
 )
+from paretune.engines.lm.finite import check_finite, check_parameters
 from paretune.engines.lm.forward import autocast, fast_dtype
+from paretune.engines.lm.processes import n_processes
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.training_state import PlainState
 from paretune.engines.lm.validation import BestCallback, Validation
-from paretune.errors import ConfigError, RunError
+from paretune.errors import ConfigError
 from paretune.safety.stopping import orderly
 
 Batch = dict[str, Any]
@@ -89,7 +90,6 @@ class JobTrainer(PlainState, Trainer):  # type: ignore[misc]
     def __init__(self, *args: Any, batch_loss: BatchLoss, dtype: torch.dtype, **kwargs: Any):
         self._batch_loss = batch_loss
         self._dtype = dtype
-        self.window: dict[str, list[Tensor]] = {}
         super().__init__(*args, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader[Batch]:
@@ -116,7 +116,7 @@ class JobTrainer(PlainState, Trainer):  # type: ignore[misc]
             self.window.setdefault(name, []).append(value.detach())
         # Free on a CPU. On a GPU it would wait for the device at every step: there the log line,
         # a mean that one NaN makes NaN, tells.
-        if device.type == "cpu":
+        if device.type == "cpu" and not self.may_skip:
             check_finite(
                 {"loss": float(loss.detach())}, self.state.global_step + 1, self.state.max_steps
             )
@@ -140,6 +140,8 @@ class WatchCallback(TrainerCallback):
         """A log line: means of the metrics since the last one."""
         logs = logs or {}
         numbers = {k: float(v) for k, v in logs.items() if k in ("grad_norm", "learning_rate")}
+        if self._trainer.is_skipped:
+            numbers.pop("grad_norm", None)
         loss = self._trainer.mean_loss()
         if loss is not None:
             numbers["loss"] = loss
@@ -149,28 +151,11 @@ class WatchCallback(TrainerCallback):
             if not math.isnan(mean):
                 numbers[name] = mean
         self._trainer.window.clear()
+        if self._trainer.skipped_steps:
+            numbers["skipped_steps"] = self._trainer.skipped_steps
         check_finite(numbers, state.global_step, state.max_steps)
         if self._progress is not None and numbers and state.is_world_process_zero:
             self._progress(state.global_step, state.max_steps, numbers)
-
-
-def check_finite(numbers: Mapping[str, float], step: int, steps: int) -> None:
-    """Stop a training that has diverged.
-
-    Raises:
-        RunError: if the loss or the gradient norm is not finite.
-    """
-    for name in ("loss", "grad_norm"):
-        if name in numbers and not math.isfinite(numbers[name]):
-            raise RunError(
-                f"training diverged: {name} is {numbers[name]} at step {step} of {steps}; "
-                "expected a finite number (try a smaller learning_rate)"
-            )
-
-
-def n_processes() -> int:
-    """Processes that train together, as their launcher says (torchrun, accelerate launch)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def batch_shares(
@@ -229,7 +214,7 @@ def run_training(
         callbacks: of the library, besides those that watch and save.
 
     Raises:
-        RunError: at the first non-finite loss or gradient norm.
+        RunError: at the first non-finite loss or gradient norm that ``settings`` let no step skip.
     """
     per_step = settings.accumulate * n_processes()
     steps = -(-len(schedule) // per_step)
@@ -279,6 +264,7 @@ def run_training(
     trainer.remove_callback(ProgressCallback)
     for callback in (WatchCallback(trainer, progress), *callbacks):
         trainer.add_callback(callback)
+    trainer.skip_nonfinite(settings.skip_nonfinite)
     best = None if validation is None else BestCallback(validation, model, progress)
     if best is not None:
         trainer.add_callback(best)
@@ -316,19 +302,6 @@ def train_to_end(trainer: Any, checkpoints: Checkpoints | None) -> None:
     with orderly():
         trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
     seal.finish()
-
-
-def check_parameters(model: Any, steps: int) -> None:
-    """Stop a training that has diverged at its last step.
-
-    Raises:
-        RunError: if a parameter that trains is not finite.
-    """
-    if not all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad):
-        raise RunError(
-            f"training diverged: a parameter is not finite after step {steps}; expected finite "
-            "numbers (try a smaller learning_rate)"
-        )
 
 
 @contextlib.contextmanager

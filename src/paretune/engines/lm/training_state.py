@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from paretune.engines.lm.finite import SkipCallback, is_finite
 from paretune.errors import RunError
 from paretune.safety.disk import disk_errors
 
@@ -33,7 +34,18 @@ class PlainState:
     optimizer: Any
     lr_scheduler: Any
     state: Any
-    window: dict[str, list[Tensor]]
+    skipped_steps = 0
+    is_skipped = False
+    may_skip = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.window: dict[str, list[Tensor]] = {}
+        super().__init__(*args, **kwargs)
+
+    def skip_nonfinite(self, most: int) -> None:
+        """Leave out so many steps that are not finite, instead of stopping at the first."""
+        self.may_skip = most > 0
+        self.add_callback(SkipCallback(self, most))  # type: ignore[attr-defined]
 
     def moving(self) -> dict[str, Tensor]:
         """Parameters that train, and buffers that belong to a checkpoint, by name."""
@@ -48,7 +60,7 @@ class PlainState:
         tensors = [p for p in self.model.parameters() if p.requires_grad]
         for values in self.optimizer.state.values():
             tensors += [v for v in values.values() if isinstance(v, Tensor)]
-        return all(bool(torch.isfinite(t).all()) for t in tensors if t.is_floating_point())
+        return all(map(is_finite, tensors))
 
     def training_step(self, *given: Any, **named: Any) -> Tensor:
         """A batch; its loss waits for the log line, which the library would begin anew."""
@@ -72,12 +84,14 @@ class PlainState:
                 name: [*_kind(values[0]), [float(v) for v in values]]
                 for name, values in self.window.items()
                 if values
-            }
+            },
+            "skipped_steps": self.skipped_steps,
         }
 
     def set_log_state(self, saved: Mapping[str, Any]) -> None:
         """Go on with a log line."""
         self.window.clear()
+        self.skipped_steps = saved["skipped_steps"]
         for name, (dtype, device, values) in saved["window"].items():
             place = self.args.device if device == self.args.device.type else device
             self.window[name] = [

@@ -28,10 +28,11 @@ from paretune.engines.lm.checkpoints import Checkpoints
 from paretune.engines.lm.encode import Encoded
 from paretune.engines.lm.job_data import JobCost, JobData
 from paretune.engines.lm.pairs import pair_rows
+from paretune.engines.lm.processes import n_processes
 from paretune.engines.lm.resumable import Resumable
 from paretune.engines.lm.settings import TrainSettings
 from paretune.engines.lm.state_head import StateHead, save_head, start_factors
-from paretune.engines.lm.trainer import Progress, arithmetic, n_processes, run_training
+from paretune.engines.lm.trainer import Progress, arithmetic, run_training
 from paretune.engines.lm.trunk import Trunk, read_trunk
 from paretune.engines.lm.trunk_loss import HeadLosses, JobRows, step_states
 from paretune.errors import InputError

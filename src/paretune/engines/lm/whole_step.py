@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from paretune.engines.lm.trainer import n_processes
+from paretune.engines.lm.processes import n_processes
 
 Part = TypeVar("Part")
 
