@@ -92,6 +92,7 @@ def test_a_death_or_an_error_costs_no_other_task(tmp_path: Path) -> None:
     assert events["dies-once"] == ["started", "died", "started", "done"]
     assert events["dies-always"] == ["started", "died", "started", "died", "failed"]
     assert events["breaks"] == ["started", "traceback", "failed"]
+    assert events["waits"] == ["failed"]
     assert go(tmp_path, [t for t in tasks if t.id in outcome.done]).done == outcome.done
     assert len(read_rows(tmp_path / LEDGER)) == sum(map(len, events.values())), "done again"
 

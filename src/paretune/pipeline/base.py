@@ -61,7 +61,7 @@ def base_of(
     require_base(config)
     sealed = _sealed(config, run)
     # Runs share bases: whoever comes second waits, and finds it done.
-    with locked(run.bases / f".{sealed.path.name}.lock", wait=True):
+    with locked(run.bases / f".{sealed.path.name}.lock", waiting=say):
         if sealed.path.exists():
             set_aside(sealed.path, run.bases, say)
         if not sealed.is_done():

@@ -101,13 +101,13 @@ class _Meter:
         self._watch(share, n_done, len(self._weights), ", ".join(running))
 
 
-def _ready(left: list[Task], outcome: Outcome) -> list[Task]:
+def _ready(left: list[Task], place: Place, outcome: Outcome) -> list[Task]:
     """Tasks that can start; those that wait for a failed one fail with its name."""
     ready: list[Task] = []
     for task in list(left):
         broken = [n for n in task.needs if n in outcome.failed]
         if broken:
-            outcome.failed[task.id] = f"needs {broken[0]}, which failed"
+            _note(Ended(task.id, f"needs {broken[0]}, which failed"), place, outcome)
             left.remove(task)
         elif all(n in outcome.done for n in task.needs):
             ready.append(task)
@@ -116,7 +116,7 @@ def _ready(left: list[Task], outcome: Outcome) -> list[Task]:
 
 def _run_here(left: list[Task], place: Place, outcome: Outcome, meter: _Meter) -> None:
     forget()
-    while ready := _ready(left, outcome):
+    while ready := _ready(left, place, outcome):
         check_stop()
         task = ready[0]
         left.remove(task)
@@ -152,10 +152,10 @@ def _run_pool(
                 is_told = True
                 if not pool.running:
                     break
-            elif not pool.running and not _ready(left, outcome):
+            elif not pool.running and not _ready(left, place, outcome):
                 break
             else:
-                for task in _ready(left, outcome)[: pool.n_free]:
+                for task in _ready(left, place, outcome)[: pool.n_free]:
                     if pool.is_ready():
                         left.remove(task)
                         given[task.id] = task

@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ from paretune.errors import BusyError
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, *, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold a lock file; the kernel drops it with the process, however that ends.
 
     Args:
         path: the lock file, made when missing. It says who holds it.
-        wait: wait for the holder instead of refusing.
+        waiting: wait for the holder instead of refusing; is told once who that is.
 
     Raises:
         BusyError: if another process holds it; names the process, its machine and its start.
@@ -29,12 +29,15 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BusyError(
-                f"{path.parent}: found {_in_words(holder(path))} at work in it, expected one at a "
-                "time; wait for it, or give this run another name"
-            ) from error
+            who = f"{path.parent}: found {_in_words(holder(path))} at work in it"
+            if waiting is None:
+                raise BusyError(
+                    f"{who}, expected one at a time; wait for it, or give this run another name"
+                ) from error
+            waiting(f"{who}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(),
                                "started": round(time.time(), 3)}))  # fmt: skip
