@@ -17,7 +17,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
-import uvicorn
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -34,6 +33,7 @@ from paretune.engines.lm.models import add_adapter, build_model, load_base, save
 from paretune.engines.lm.settings import LoraSettings
 from paretune.serving.answers import Answers, ServedMethod
 from paretune.serving.app import Service, build_app
+from paretune.serving.connections import listening, open_socket
 from paretune.serving.scheduler import Scheduler
 from paretune.serving.wishes import Wishes
 from paretune.serving.words import Words
@@ -142,16 +142,15 @@ class Client:
 
 
 def serve(made: Service) -> Iterator[Client]:
-    settings = uvicorn.Config(build_app(made, KEY), port=0, log_level="error", access_log=False)
-    server = uvicorn.Server(settings)
-    thread = threading.Thread(target=server.run, daemon=True)
+    server = listening(build_app(made, KEY), most=100)
+    opened = open_socket("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + 60
     while not server.started:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Client(port, made)
+    yield Client(opened.getsockname()[1], made)
     server.should_exit = True
     thread.join(30)
     assert made.scheduler.close(30)

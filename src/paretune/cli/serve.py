@@ -23,7 +23,9 @@ def serve(
         typer.Option("--method", help="Which method answers; default: of the best front."),
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8000,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="To listen on; 0 = any that is free.")
+    ] = 8000,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Replies decoded together.")] = 64,
     queue: Annotated[int, typer.Option("--queue", min=0, help="Replies that may wait.")] = 256,
 ) -> None:
@@ -38,12 +40,13 @@ def serve(
             f"--host: found {host!r} without a key, expected {_KEY} in the environment where "
             "others can reach the server"
         )
-    import uvicorn
-
     from paretune.pipeline.folder import open_run
     from paretune.pipeline.serve import open_service
     from paretune.serving.app import build_app
+    from paretune.serving.connections import listening, open_socket, run_until_told
 
+    opened = open_socket(host, port)
+    port = opened.getsockname()[1]
     with Console().closing() as console:
         console.say("reading the run and its policies")
         service = open_service(open_run(run), method, rows=rows, waiting=queue)
@@ -59,11 +62,7 @@ def serve(
         f'-d \'{{"model": "{service.result.name}", "prompt": "...", "preference": '
         f'{{"{first}": 1}}}}\''
     )
-    settings = uvicorn.Config(
-        build_app(service, shown), host=host, port=port, log_level="warning", access_log=False,
-        timeout_keep_alive=10, timeout_graceful_shutdown=30, h11_max_incomplete_event_size=1 << 15,
-    )  # fmt: skip
-    try:
-        uvicorn.Server(settings).run()
-    finally:
-        service.scheduler.close(30)
+    # Beside those whose replies are at work: connections that wait, and those that are refused.
+    server = listening(build_app(service, shown), most=rows + queue + 192)
+    run_until_told(server, opened)
+    service.scheduler.close(5)
