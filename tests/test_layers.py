@@ -14,7 +14,7 @@ LAYERS = (
     ("errors",),
     ("core",),
     ("functional",),
-    ("safety",),
+    ("safety", "web"),
     ("methods", "engines", "data", "scoring"),
     ("evaluation", "reporting", "serving", "bench"),
     ("pipeline",),
@@ -109,6 +109,7 @@ def test_imports_go_one_way() -> None:
         ("reporting/page.py", "import paretune.cli.main"),
         ("data/jsonl.py", "from paretune import TradeOff"),
         ("errors.py", "from paretune.core import job"),
+        ("web/assets.py", "from paretune.reporting import look"),
         ("helpers/misc.py", ""),
     ],
 )

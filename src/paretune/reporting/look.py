@@ -11,28 +11,15 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from paretune.core.results import RunResult
+from paretune.web import palette
 
-INK = "#1d2733"
-MUTED = "#66727f"
-GRID = "#e3e7eb"
-PAPER = "#ffffff"
-AREA = "#eef2f6"
-LIMIT = "#8b97a4"
-
-# After Okabe and Ito 2008, darkened for thin lines on white; brightened for dark pages.
-_LIGHT = ("#0b6fb8", "#c8500a", "#0a8f68", "#a3478f", "#b27d00", "#2e9bc6", "#7a5c3e", "#5b6470")
-_DARK = ("#5cb3f5", "#ff9254", "#3fcf9f", "#e08fd0", "#ecbd4a", "#7fd3f2", "#c9a27c", "#b4bec9")
-# Marker of matplotlib, and the same shape as SVG in a box from -5 to 5.
-_MARKERS = (
-    ("o", "M0-4a4 4 0 1 0 0 8a4 4 0 1 0 0-8z"),
-    ("s", "M-3.6-3.6h7.2v7.2h-7.2z"),
-    ("^", "M0-4.4L4.4 3.8H-4.4z"),
-    ("D", "M0-4.8L4.8 0L0 4.8L-4.8 0z"),
-    ("v", "M0 4.4L4.4-3.8H-4.4z"),
-    ("P", "M-1.6-4.6h3.2v3h3v3.2h-3v3h-3.2v-3h-3v-3.2h3z"),
-    ("X", "M-4.4-2.4L-2.4-4.4L0-2L2.4-4.4L4.4-2.4L2 0L4.4 2.4L2.4 4.4L0 2L-2.4 4.4L-4.4 2.4L-2 0z"),
-    ("p", "M0-4.6L4.5-1.3L2.8 4H-2.8L-4.5-1.3z"),
-)
+INK, MUTED, GRID, PAPER, AREA, LIMIT = (
+    palette.INK, palette.MUTED, palette.GRID, palette.PAPER, palette.AREA, palette.LIMIT,
+)  # fmt: skip
+_LIGHT, _DARK = palette.METHODS_LIGHT, palette.METHODS_DARK
+LIGHT, DARK = palette.LIGHT, palette.DARK
+_MARKERS = tuple(zip("os^DvPXp", palette.MARKS, strict=True))
+"""Marker of matplotlib, and the same shape as SVG."""
 
 VARIABLES = {
     INK: "--ink",
@@ -44,20 +31,6 @@ VARIABLES = {
     **{color: f"--m{i}" for i, color in enumerate(_LIGHT)},
 }
 """Color of a figure to the variable of the page that replaces it."""
-
-LIGHT = {variable: color for color, variable in VARIABLES.items()}
-"""Variables of a light page."""
-
-DARK = {
-    "--ink": "#e7ebf0",
-    "--muted": "#9aa7b4",
-    "--grid": "#2a323c",
-    "--paper": "#171c23",
-    "--area": "#212933",
-    "--limit": "#7f8d9b",
-    **{f"--m{i}": color for i, color in enumerate(_DARK)},
-}
-"""Variables of a dark page."""
 
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",

@@ -1,0 +1,1 @@
+"""What a browser reads: one palette, the element that shows a front, and the page of the server."""
