@@ -1,4 +1,8 @@
-"""Texts become token ids of a reward model; what does not fit loses its beginning."""
+"""Texts become token ids of a reward model; what does not fit loses its beginning.
+
+What a text says is never a control token: a reply that spells one would else end itself, or speak
+to the reward model in another role.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 from paretune.core.record import Prompt, prompt_json
-from paretune.errors import ScoringError
+from paretune.errors import InputError, ScoringError
+from paretune.safety.control_tokens import ControlTokens
 from paretune.safety.templates import render_chat
 
 ModelInput = Literal["prompt+response", "response", "chat"]
@@ -37,10 +42,12 @@ class TextEncoder:
     input: ModelInput
     max_length: int | None
     turns: Mapping[str, str] = field(default_factory=dict)
+    _control: ControlTokens = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # The end of a text holds the response: the beginning is what may go.
         self.tokenizer.truncation_side = "left"
+        object.__setattr__(self, "_control", ControlTokens(self.tokenizer))
 
     def encode(
         self, prompts: Sequence[Prompt], responses: Sequence[str]
@@ -56,10 +63,12 @@ class TextEncoder:
             self._texts(i, p, r) for i, (p, r) in enumerate(zip(prompts, responses, strict=True))
         ]
         rows = self._tokenize([list(column) for column in zip(*texts, strict=True)])
+        for i in self._spelling(prompts, responses):
+            rows[i] = self._spelled(i, texts[i], prompts[i], responses[i])
         limit = self.max_length
         too_long = [i for i, row in enumerate(rows) if limit and len(row["input_ids"]) > limit]
         for i in too_long:
-            rows[i] = self._cut(texts[i])
+            rows[i] = self._cut(texts[i], rows[i])
         return [row if row["input_ids"] else self._empty(row) for row in rows], len(too_long)
 
     def _texts(self, row: int, prompt: Prompt, response: str) -> tuple[str, ...]:
@@ -71,6 +80,45 @@ class TextEncoder:
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else None
         messages = [*(turns or prompt_json(prompt)), {"role": "assistant", "content": response}]
         return (render_chat(self.tokenizer, messages),)
+
+    def _spelling(self, prompts: Sequence[Prompt], responses: Sequence[str]) -> list[int]:
+        """Rows with a text that holds what a control token is written as."""
+        spelled = self._control.are_spelled
+        if self.input == "response":
+            return [i for i, response in enumerate(responses) if spelled(response)]
+        rows = zip(prompts, responses, strict=True)
+        return [i for i, (p, r) in enumerate(rows) if spelled(*_contents(p), r)]
+
+    def _spelled(self, row: int, texts: tuple[str, ...], prompt: Prompt, reply: str) -> Encoding:
+        """Input of such a row, in which nothing of the texts is a control token."""
+        try:
+            if self.input == "chat":
+                roles = [*([t.role for t in prompt] if not isinstance(prompt, str) else ["user"]),
+                         "assistant"]  # fmt: skip
+
+                def write(contents: Sequence[str]) -> str:
+                    turns = zip(roles, contents, strict=True)
+                    return render_chat(
+                        self.tokenizer, [{"role": r, "content": c} for r, c in turns]
+                    )
+
+                ids = self._control.between_marks([*_contents(prompt), reply], write)
+                return self._alike(ids)
+            if not isinstance(prompt, str) and self._control.are_spelled(*self.turns.values()):
+                raise InputError(
+                    "found a control token both in the text and in turns, expected one of them; "
+                    "set input: chat, or turns without control tokens"
+                )
+            for text in texts:
+                self._control.characters(text)
+        except InputError as error:
+            raise ScoringError(self.name, row, str(error)) from error
+        return self._tokenize([[text] for text in texts], split_special_tokens=True)[0]
+
+    def _alike(self, ids: list[int]) -> Encoding:
+        """An input of one text with these ids."""
+        names = self._tokenize([["a"]])[0]
+        return {n: ids if n == "input_ids" else [int("mask" in n)] * len(ids) for n in names}
 
     def _as_text(self, row: int, prompt: Prompt) -> str:
         if isinstance(prompt, str):
@@ -94,17 +142,25 @@ class TextEncoder:
         batch = self.tokenizer(*columns, add_special_tokens=self.input != "chat", **options)
         return [{name: values[i] for name, values in batch.items()} for i in range(len(columns[0]))]
 
-    def _cut(self, texts: tuple[str, ...]) -> Encoding:
-        how = "longest_first"
+    def _cut(self, texts: tuple[str, ...], row: Encoding) -> Encoding:
+        if self.input == "chat":
+            return {name: values[-(self.max_length or 0) :] for name, values in row.items()}
+        how, options = "longest_first", {"split_special_tokens": self._control.are_spelled(*texts)}
         if len(texts) == 2 and self.max_length:
             # The prompt alone gives way as long as the response fits beside one token of it.
-            reply = self.tokenizer(texts[1], add_special_tokens=False)["input_ids"]
+            reply = self.tokenizer(texts[1], add_special_tokens=False, **options)["input_ids"]
             extra = self.tokenizer.num_special_tokens_to_add(pair=True)
             how = "only_first" if len(reply) + extra < self.max_length else how
-        return self._tokenize([[t] for t in texts], truncation=how, max_length=self.max_length)[0]
+        return self._tokenize(
+            [[t] for t in texts], truncation=how, max_length=self.max_length, **options
+        )[0]
 
     def _empty(self, row: Encoding) -> Encoding:
         """An empty text where the tokenizer adds nothing: a model needs at least one token."""
         tokens = (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, 0)
         token = next(t for t in tokens if t is not None)
         return {name: [token if name == "input_ids" else int("mask" in name)] for name in row}
+
+
+def _contents(prompt: Prompt) -> list[str]:
+    return [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -13,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from paretune.core.record import Message, Prompt, prompt_json
 from paretune.errors import ConfigError, InputError
+from paretune.safety.control_tokens import ControlTokens
 from paretune.safety.templates import render_chat
 
 Ids = npt.NDArray[np.int32]
@@ -118,8 +118,7 @@ class Encoder:
         # With a template, what follows a reply (its end-of-turn mark) is read off the template
         # once, so that training ends a reply exactly as a conversation does.
         self._closing = self._template_closing() if self._has_template and not plain else ""
-        self._control = _control_tokens(tokenizer)
-        self._spelled = re.compile("|".join(map(re.escape, self._control)) or r"(?!)")
+        self._control = ControlTokens(tokenizer)
 
     def with_limits(self, max_prompt_tokens: int, max_response_tokens: int) -> Encoder:
         """The same encoder with other limits."""
@@ -166,8 +165,8 @@ class Encoder:
         eos = int(self.tokenizer.eos_token_id)
         bodies = self._ids([t + self._closing for t in texts], add_special_tokens=False)
         ends = self._ids([self._closing], add_special_tokens=False)[0]
-        for row in (n for n, text in enumerate(texts) if self._spells(text)):
-            bodies[row] = self._characters(texts[row]) + ends
+        for row in (n for n, text in enumerate(texts) if self._control.are_spelled(text)):
+            bodies[row] = self._control.characters(texts[row]) + ends
         limit = self.max_response_tokens
         rows, n_cut = [], 0
         for body in bodies:
@@ -200,38 +199,21 @@ class Encoder:
         return list(out["input_ids"])
 
     def _spells(self, prompt: Prompt) -> bool:
-        """Whether a text, or a turn, holds what a control token is written as."""
         turns = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
-        return any(self._spelled.search(turn) for turn in turns)
+        return self._control.are_spelled(*turns)
 
     def _spelled_prompt(self, prompt: Prompt) -> list[int]:
         """Ids of a prompt whose texts are kept apart from the marks of the template."""
         if isinstance(prompt, str) and not self._has_template:
-            self._characters(prompt)
+            self._control.characters(prompt)
             return self._ids([prompt], add_special_tokens=True, split_special_tokens=True)[0]
         turns = (Message("user", prompt),) if isinstance(prompt, str) else prompt
-        holes = tuple(
-            Message(turn.role, f"\ue000{row}\ue001") for row, turn in enumerate(turns)
-        )  # private use: no template and no tokenizer has a meaning for them
-        ids: list[int] = []
-        for n, piece in enumerate(re.split("\ue000(\\d+)\ue001", self.prompt_text(holes))):
-            is_text = n % 2
-            ids += self._characters(turns[int(piece)].content) if is_text else self._marks(piece)
-        return ids
 
-    def _marks(self, text: str) -> list[int]:
-        return self._ids([text], add_special_tokens=False)[0] if text else []
+        def write(texts: Sequence[str]) -> str:
+            roles = [turn.role for turn in turns]
+            return self.prompt_text(tuple(map(Message, roles, texts)))
 
-    def _characters(self, text: str) -> list[int]:
-        """Ids of a text in which nothing is a control token."""
-        ids = self._ids([text], add_special_tokens=False, split_special_tokens=True)[0]
-        if found := set(ids) & set(self._control.values()):
-            names = ", ".join(name for name, i in self._control.items() if i in found)
-            raise InputError(
-                f"text: found the control token {names} in {text[:60]!r}, expected none: this "
-                "tokenizer cannot write it as plain characters"
-            )
-        return ids
+        return self._control.between_marks([turn.content for turn in turns], write)
 
     def _template_closing(self) -> str:
         probe = "reply"
@@ -241,10 +223,3 @@ class Encoder:
         if not whole.startswith(opening):
             return ""  # the template rewrites earlier turns; the end token alone closes a reply
         return whole[len(opening) :]
-
-
-def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Special tokens as they are written; what stands for unknown characters controls nothing."""
-    added = {t.content: i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
-    named = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
-    return {t: i for t, i in (added | named).items() if t and i != tokenizer.unk_token_id}
