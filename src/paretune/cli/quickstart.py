@@ -38,6 +38,7 @@ def quickstart(
     from paretune.core.results import to_json
     from paretune.pipeline.config import parse_config
     from paretune.pipeline.run import execute, load_result
+    from paretune.pipeline.traces import read_traces
     from paretune.reporting.figure import write_figure
     from paretune.reporting.report import write_report
 
@@ -50,7 +51,10 @@ def quickstart(
     results = [load_result(f.run) for f in finished]
     folder = runs / "quickstart"
     picture = write_figure(results, folder / "front.png")
-    page = write_report(results, folder / "report.html", command="paretune quickstart")
+    traces = [read_traces(f.run, r.objectives) for f, r in zip(finished, results, strict=True)]
+    page = write_report(
+        results, folder / "report.html", command="paretune quickstart", traces=traces
+    )
     if json:
         tell_json([to_json(result) for result in results])
     for one in finished:

@@ -23,6 +23,7 @@ def report(
     prepare()
     from paretune.pipeline.folder import open_run
     from paretune.pipeline.run import load_result
+    from paretune.pipeline.traces import read_traces
     from paretune.reporting.figure import write_figure
     from paretune.reporting.report import write_report
     from paretune.reporting.table import method_table
@@ -33,7 +34,8 @@ def report(
     folder = out or opened[0].stage(7)
     command = "; ".join(read_json(run.path / "run.json").get("command", "") for run in opened)
     write_figure(results, folder / "front.png")
-    page = write_report(results, folder / "report.html", command=command)
+    traces = [read_traces(run, r.objectives) for run, r in zip(opened, results, strict=True)]
+    page = write_report(results, folder / "report.html", command=command, traces=traces)
     if json:
         tell_json({"report": str(page), "figure": str(folder / "front.png")})
     else:

@@ -35,6 +35,7 @@ from paretune.pipeline.records import read_test_prompts, records_stage
 from paretune.pipeline.rewards import rewards_stage
 from paretune.pipeline.sweep import MethodPlan, check_rows, plan_run
 from paretune.pipeline.tasks import Place, Task
+from paretune.pipeline.traces import read_traces
 from paretune.safety.disk import disk_errors
 from paretune.safety.files import read_json, write_json, write_text
 from paretune.safety.lock import locked
@@ -202,7 +203,8 @@ def report_stage(run: RunFolder, result: RunResult) -> Path:
     command = read_json(run.path / "run.json").get("command", "")
     write_figure([result], run.stage(7) / "front.png")
     page = run.stage(7) / "report.html"
-    write_report([result], page, command=command)
+    traces = [read_traces(run, result.objectives)]
+    write_report([result], page, command=command, traces=traces)
     write_text(run.path / "README.md", model_card(stored_config(run), result, command))
     return page
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def front_figure(results: Sequence[RunResult]) -> Figure:
         InputError: if there is no run, or a run has fewer than two objectives.
     """
     grid = _grid(results)
-    with _settings():
+    with settings():
         styles = look.looks(results)
         figure, cells = _sheet([len(row) for row in grid], _PANEL, *_handles(results, styles))
         for row, cell_row in zip(grid, cells, strict=True):
@@ -73,7 +73,7 @@ def tradeoff_figure(results: Sequence[RunResult]) -> Figure:
         InputError: if there is no run, or a run has fewer than two objectives.
     """
     _grid(results)
-    with _settings():
+    with settings():
         styles = look.looks(results)
         widths = [len(result.objectives) for result in results]
         figure, cells = _sheet(widths, 2.7, *_handles(results, styles, tradeoffs=True))
@@ -124,7 +124,7 @@ def tradeoff_svgs(results: Sequence[RunResult]) -> list[list[str]]:
 
 def png(figure: Figure) -> bytes:
     """The figure as PNG bytes, without a date or a version in it."""
-    with _settings():
+    with settings():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DOTS, metadata={"Software": None})
     return buffer.getvalue()
@@ -147,16 +147,40 @@ def write_figure(results: Sequence[RunResult], path: str | os.PathLike[str]) -> 
 
 
 def _panel_svg(draw: Callable[..., panels.Tooltips], height: float, prefix: str, label: str) -> str:
-    with _settings():
-        wide, high = _PANEL + 0.72, height + 0.6
-        figure = Figure(figsize=(wide, high))
-        place = (0.62 / wide, 0.53 / high, _PANEL / wide, height / high)
-        tooltips = draw(figure.add_axes(place), prefix)
-        buffer = io.BytesIO()
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
-        )
-    return inline_svg(buffer.getvalue(), prefix, label, tooltips, look.VARIABLES)
+    with settings():
+        figure, (axes,) = stacked(_PANEL, (height,))
+        tooltips = draw(axes, prefix)
+        return on_page(figure, prefix, label, tooltips)
+
+
+def stacked(width: float, heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """Panels below one another with room for labels: to the left, and below the last.
+
+    Args:
+        width: of every panel, inches.
+        heights: of each, from the top, inches.
+    """
+    wide, gap, foot = width + 0.72, 0.16, 0.53
+    high = sum(heights) + gap * (len(heights) - 1) + foot + 0.07
+    figure, axes, top = Figure(figsize=(wide, high)), [], high - 0.07
+    for height in heights:
+        axes.append(figure.add_axes((0.62 / wide, (top - height) / high, width / wide,
+                                     height / high)))  # fmt: skip
+        top -= height + gap
+    return figure, axes
+
+
+def on_page(
+    figure: Figure,
+    prefix: str,
+    label: str,
+    tooltips: Mapping[str, str],
+    colors: Mapping[str, str] = look.VARIABLES,
+) -> str:
+    """A figure as inline SVG; see :func:`paretune.reporting.svg.inline_svg`."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return inline_svg(buffer.getvalue(), prefix, label, tooltips, colors)
 
 
 def _grid(results: Sequence[RunResult]) -> list[list[tuple[RunResult, tuple[int, int]]]]:
@@ -257,7 +281,8 @@ def _handles(
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def settings() -> Iterator[None]:
+    """The library's own defaults and ours while a figure is drawn and written."""
     with style.context(["default", look.RC]), warnings.catch_warnings():
         # A name may hold signs the bundled font lacks; they are drawn as boxes.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")

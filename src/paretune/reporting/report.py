@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from paretune.core.results import RunResult, Sample, to_json
+from paretune.core.traces import TrainingTrace
 from paretune.errors import InputError
 from paretune.reporting import look, shares
 from paretune.reporting.atomic import write_atomic
@@ -29,12 +30,20 @@ from paretune.reporting.personalization import (
 )
 from paretune.reporting.plain import printable
 from paretune.reporting.table import cost_table, floor_table
+from paretune.reporting.training_figure import QUANTITIES, training_blocks
 from paretune.reporting.verdict import agreement, verdicts, what_was_run
 from paretune.reporting.wording import number, weights
 
+Traces = Sequence[Sequence[TrainingTrace]]
+"""Of each run, what its trainings logged."""
+
 
 def write_report(
-    results: Sequence[RunResult], path: str | os.PathLike[str], *, command: str = ""
+    results: Sequence[RunResult],
+    path: str | os.PathLike[str],
+    *,
+    command: str = "",
+    traces: Traces = (),
 ) -> Path:
     """Write the report page, in full or not at all.
 
@@ -42,6 +51,7 @@ def write_report(
         results: at least one run; several are shown side by side, a method with one color in all.
         path: where to.
         command: the command that repeats the run, shown as text.
+        traces: of each run, in the same order; may be empty.
 
     Returns:
         The path.
@@ -49,10 +59,11 @@ def write_report(
     Raises:
         InputError: if there is no run, or a run has fewer than two objectives.
     """
-    return write_atomic(path, render_report(results, command=command).encode("utf-8"))
+    page = render_report(results, command=command, traces=traces)
+    return write_atomic(path, page.encode("utf-8"))
 
 
-def render_report(results: Sequence[RunResult], *, command: str = "") -> str:
+def render_report(results: Sequence[RunResult], *, command: str = "", traces: Traces = ()) -> str:
     """The report page as HTML.
 
     It holds no script and loads nothing; its policy (CSP) forbids both. Names, prompts and replies
@@ -61,6 +72,7 @@ def render_report(results: Sequence[RunResult], *, command: str = "") -> str:
     Args:
         results: at least one run.
         command: the command that repeats the run.
+        traces: of each run, in the same order; may be empty.
 
     Raises:
         InputError: if there is no run, or a run has fewer than two objectives.
@@ -71,13 +83,19 @@ def render_report(results: Sequence[RunResult], *, command: str = "") -> str:
     styles = look.looks(shown)
     fronts, tradeoffs = front_svgs(shown), tradeoff_svgs(shown)
     runs = [
-        {"fronts": fronts[i], "tradeoffs": tradeoffs[i], **_run(result, styles)}
+        {
+            "fronts": fronts[i],
+            "tradeoffs": tradeoffs[i],
+            "training": training_blocks(result, traces[i] if traces else (), f"run-{i}-"),
+            **_run(result, styles),
+        }
         for i, result in enumerate(shown)
     ]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     columns = {column for run in runs for column in run["columns"]}
+    logged = {q for one in traces for trace in one for q, _ in trace.curves}
     return environment.from_string(resource("report.html.jinja")).render(
         title=" · ".join(dict.fromkeys(result.name for result in shown)),
         css=style_sheet(),
@@ -85,9 +103,11 @@ def render_report(results: Sequence[RunResult], *, command: str = "") -> str:
         styles=styles,
         glossary=GLOSSARY,
         glossary_shown=[column for column in GLOSSARY if column in columns],
+        quantities={name: words for q, (name, words) in QUANTITIES.items() if q in logged},
         has_known=any(result.known for result in shown),
         has_reference=any(result.reference for result in shown),
         has_samples=any(result.samples for result in shown),
+        color_of=lambda i: look.VARIABLES[look.color(i)],
         command=printable(command),
         version=metadata.version("paretune"),
     )

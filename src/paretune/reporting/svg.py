@@ -22,7 +22,8 @@ def inline_svg(
         prefix: put before every id, so that several drawings share a page.
         label: what the drawing shows, for readers who cannot see it.
         tooltips: id of an element to the text shown on pointing at it.
-        colors: ``#rrggbb`` of the drawing to the CSS variable that replaces it.
+        colors: ``#rrggbb`` of the drawing to the CSS variable (``--ink``), or other value of
+            CSS, that replaces it.
 
     Returns:
         Markup: every text in it is escaped.
@@ -64,7 +65,8 @@ def _adapted(name: str, value: str, prefix: str, colors: Mapping[str, str]) -> s
 
 
 def _variable(color: str, colors: Mapping[str, str]) -> str:
-    return f"var({colors[color]})" if color in colors else color
+    found = colors.get(color, color)
+    return f"var({found})" if found.startswith("--") else found
 
 
 def _font(found: re.Match[str]) -> str:
