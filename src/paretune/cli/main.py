@@ -11,6 +11,7 @@ from types import TracebackType
 import typer
 
 from paretune.cli import (
+    ask,
     bench,
     check,
     compare,
@@ -48,6 +49,7 @@ app.command("train")(run.train)
 app.command("eval")(run.evaluate)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
+app.command("ask")(ask.ask)
 app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.add_typer(bench.app, name="bench")

@@ -51,7 +51,7 @@ def measure_run(
         run.name,
         config.axes,
         box,
-        [_as_text(p) for p in prompts],
+        [as_text(p) for p in prompts],
         methods,
         rng=np.random.default_rng([config.seed, 6]),
         reference=reference,
@@ -169,7 +169,8 @@ def _trained_once(plans: Sequence[MethodPlan]) -> list[str]:
     return notes
 
 
-def _as_text(prompt: Prompt) -> str:
+def as_text(prompt: Prompt) -> str:
+    """A prompt as results show it: a conversation with a line a turn."""
     if isinstance(prompt, str):
         return prompt
     return "\n".join(f"{m.role}: {m.content}" for m in prompt)

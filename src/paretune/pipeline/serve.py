@@ -12,6 +12,7 @@ from paretune.core.policy import Steering
 from paretune.core.results import RunResult
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError, RunError, nearest
+from paretune.pipeline.ask import open_scores, people_of
 from paretune.pipeline.base import existing_base
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
@@ -23,6 +24,7 @@ from paretune.pipeline.tasks import TrainTask
 from paretune.safety.manifest import find_problems
 from paretune.serving.answers import Answers, ServedMethod
 from paretune.serving.app import Service
+from paretune.serving.reward_route import Rewards
 from paretune.serving.scheduler import Scheduler
 from paretune.serving.wishes import Wishes
 from paretune.serving.words import Words
@@ -68,9 +70,14 @@ def open_service(
         answers.load, int(encoder.tokenizer.eos_token_id), encoder.pad_id, rows=rows,
         waiting=waiting, autocast=lambda: autocast(device, fast_dtype(device)),
     )  # fmt: skip
-    wishes = Wishes(result, methods, method or _best(result, methods))
+    default = method or _best(result, methods)
+    people = people_of(config, run, result, default)
+    wishes = Wishes(result, methods, default, people.learned)
     limit = config.generate.max_new_tokens
-    return Service(result, answers, wishes, words, scheduler, limit, lambda: secrets.randbits(31))
+    return Service(
+        result, answers, wishes, words, scheduler, limit, lambda: secrets.randbits(31), people,
+        Rewards(partial(open_scores, config, run)),
+    )  # fmt: skip
 
 
 def served_methods(config: RunConfig, run: RunFolder, result: RunResult) -> dict[str, ServedMethod]:

@@ -11,6 +11,7 @@ from typing import Any, final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from paretune.core.results import RunResult, to_json
@@ -20,9 +21,12 @@ from paretune.serving.answers import Answers
 from paretune.serving.bodies import Body, chat_body, completion_body
 from paretune.serving.guard import Guard
 from paretune.serving.metrics import Metrics
+from paretune.serving.people import People
 from paretune.serving.protocol import ChatRequest, CompletionRequest, Wanted, problem
 from paretune.serving.replies import Request as Replies
+from paretune.serving.reward_route import Rewards, add_rewards
 from paretune.serving.scheduler import Scheduler
+from paretune.serving.user_routes import add_users
 from paretune.serving.wishes import Wish, Wishes
 from paretune.serving.words import TooLongError, Words
 
@@ -40,6 +44,8 @@ class Service:
         scheduler: decodes.
         max_tokens: of a reply that says nothing about it.
         seed: gives the seed of a request that brings none.
+        people: who find their trade-off by answering questions.
+        rewards: of any reply.
     """
 
     result: RunResult
@@ -49,6 +55,8 @@ class Service:
     scheduler: Scheduler
     max_tokens: int
     seed: Callable[[], int]
+    people: People | None = None
+    rewards: Rewards | None = None
     started: float = field(default_factory=time.time)
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -63,6 +71,10 @@ def build_app(service: Service, key: str) -> Guard:
     app = FastAPI(title="paretune", docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app, service)
     _add_facts(app, service)
+    if service.people is not None:
+        add_users(app, service.people)
+    if service.rewards is not None:
+        add_rewards(app, service.rewards, service.result)
 
     @app.post("/v1/chat/completions")
     async def chat(wanted: ChatRequest, http: Request) -> Any:
@@ -85,7 +97,9 @@ async def _reply(
     service: Service, http: Request, wanted: Wanted, prompt: Any, limit: int | None,
     top: int | None, body: Body,
 ) -> Any:  # fmt: skip
-    wish = service.wishes.read(wanted)
+    read = service.wishes.read
+    # What a stored user wants is read from a file.
+    wish = await run_in_threadpool(read, wanted) if wanted.user else read(wanted)
     answer = service.answers.answer(wish.method, wish.tradeoff)
     max_tokens = limit or service.max_tokens
     ids = service.words.ids(prompt, answer.steering, max_tokens)

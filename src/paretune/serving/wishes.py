@@ -12,8 +12,8 @@ from paretune.errors import ConfigError, nearest
 from paretune.serving.answers import ServedMethod
 from paretune.serving.protocol import Wanted
 
-Learned = Callable[[str], TradeOff | None]
-"""Trade-off of a stored user; ``None`` = nobody of that name."""
+Learned = Callable[[str, str], TradeOff | None]
+"""Measured trade-off of a method that is best for a stored user; ``None`` = no such user."""
 
 
 @final
@@ -45,7 +45,7 @@ class Wishes:
 
     def __init__(
         self, result: RunResult, methods: Mapping[str, ServedMethod], default: str,
-        learned: Learned = lambda user: None,
+        learned: Learned = lambda user, method: None,
     ) -> None:  # fmt: skip
         self._result, self._methods, self.default = result, methods, default
         self._learned = learned
@@ -70,7 +70,7 @@ class Wishes:
         if wanted.at_least is not None:
             return Wish(method, self._above(method, wanted.at_least), "at_least")
         if wanted.user is not None:
-            found = self._learned(wanted.user)
+            found = self._learned(wanted.user, method)
             if found is None:
                 raise LookupError(f"user: found {wanted.user!r}, expected a user that was asked")
             return Wish(method, found, "user")
