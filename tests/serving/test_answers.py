@@ -1,4 +1,4 @@
-"""One conditioned policy answers each request for the trade-off of that request."""
+"""Which model answers, what it is told, and what is kept of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.serving.conftest import SHAPE, moved, tokenizer
+from tests.serving.conftest import SHAPE, moved, service, tokenizer
 from transformers import LlamaConfig
 
 from paretune.core.adapter import TradeOffAdapter
@@ -15,6 +15,10 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.models import build_model, load_base, save_policy
 from paretune.engines.lm.tradeoff_adapter import add_tradeoff_adapter
 from paretune.serving.answers import Answers, ServedMethod
+
+
+def no_load(steering: Steering, folders: Any) -> Any:
+    raise AssertionError("this would fix the trade-off of the first request")
 
 
 def test_a_trade_off_is_not_fixed_for_whoever_comes_next(tmp_path: Path) -> None:
@@ -26,11 +30,8 @@ def test_a_trade_off_is_not_fixed_for_whoever_comes_next(tmp_path: Path) -> None
     def steer(tradeoff: TradeOff) -> Steering:
         return Steering("condition", ("policy",), (1.0,), tradeoff)
 
-    def load(steering: Steering, folders: Any) -> Any:
-        raise AssertionError("this would fix the trade-off of the first request")
-
     served = ServedMethod("panacea", (), steer, {"policy": tmp_path / "policy"})
-    answers = Answers({"panacea": served}, base, load)
+    answers = Answers({"panacea": served}, base, no_load)
     found = [answers.answer("panacea", TradeOff(w)) for w in ((1.0, 0.0), (0.0, 1.0))]
     assert found[0].model == found[1].model
     policies = answers.load(found[0].model)
@@ -39,3 +40,37 @@ def test_a_trade_off_is_not_fixed_for_whoever_comes_next(tmp_path: Path) -> None
     with torch.no_grad():
         first, second = policies.model(input_ids=ids).logits
     assert float((first - second).abs().max()) > 1e-3
+
+
+def test_methods_of_one_base_hold_it_once(tmp_path: Path) -> None:
+    made = service(tmp_path)
+    soups = made.answers.methods["soups"]
+    others = ServedMethod("others", (), soups.steer, dict(soups.folders))
+    answers = Answers({"soups": soups, "others": others}, str(tmp_path / "base"), no_load)
+    models = [answers.answer(name, TradeOff((0.5, 0.5))).model for name in ("soups", "others")]
+    first, second = (answers.load(model).model for model in models)
+    mine, its = dict(first.named_parameters()), dict(second.named_parameters())
+    assert first is not second and mine.keys() == its.keys()
+    assert all(mine[name] is its[name] for name in mine)
+    # The steering is each one's own.
+    assert first.get_submodule("model.layers.0.mlp.up_proj") is not (
+        second.get_submodule("model.layers.0.mlp.up_proj")
+    )
+    assert made.scheduler.close(30)
+
+
+def test_trade_offs_that_were_asked_for_are_not_kept(tmp_path: Path) -> None:
+    """Whole models: every trade-off is a model of its own, named by its weights to the last bit."""
+    for name in ("one", "other"):
+        save_policy(build_model(LlamaConfig(**SHAPE), 0), tokenizer(), tmp_path / name)
+    folders = {name: tmp_path / name for name in ("one", "other")}
+
+    def steer(tradeoff: TradeOff) -> Steering:
+        return Steering("merge", ("one", "other"), tradeoff.weights, tradeoff)
+
+    answers = Answers({"whole": ServedMethod("whole", (), steer, folders)}, "base", no_load)
+    weights = [n / 1000 for n in range(1000)] + [0.5 + 1e-12]
+    models = {answers.answer("whole", TradeOff((w, 1 - w))).model for w in weights}
+    assert len(models) == 1001
+    kept = [value for value in vars(answers).values() if isinstance(value, dict)]
+    assert kept and all(len(value) <= 2 for value in kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
@@ -160,3 +161,95 @@ def test_closing_finishes_what_is_there() -> None:
     assert scheduler.close(30)
     assert all(reply(inbox, 1)[1].reason in ("stop", "length") for inbox, _ in boxes)
     assert time.monotonic() - started < 30
+
+
+def test_models_that_are_loaded_are_never_too_many() -> None:
+    loaded: list[str] = []
+
+    def load(key: str) -> Moved:
+        assert len(scheduler._batches) < 2, "there is room for this one"
+        loaded.append(key)
+        return Moved(0)
+
+    scheduler = Scheduler(load, EOS, PAD, n_models=2)
+    boxes = [heard() for _ in range(30)]
+    together = [asked(2 * n, tell) for n, (_, tell) in enumerate(boxes)]
+    for n, one in enumerate(together):
+        one.model = "abcde"[n % 5]
+    scheduler.ask(together)
+    found = [reply(inbox) for inbox, _ in boxes]
+    assert all(end.reason in ("stop", "length") for _, end in found)
+    assert sorted(set(loaded)) == list("abcde")
+    # The same policy under five names: what each was told does not depend on who was there.
+    inbox, tell = heard()
+    scheduler.ask([asked(2 * 7, tell)])
+    assert [t.id for t in found[7][0]] == [t.id for t in reply(inbox)[0]]
+    assert scheduler.close(30)
+
+
+def test_nobody_waits_for_ever_for_a_model() -> None:
+    """The only room is taken by replies that would follow each other without end."""
+    order: list[str] = []
+
+    def load(key: str) -> Moved:
+        order.append(key)
+        return Moved(0)
+
+    scheduler = Scheduler(load, EOS, PAD, n_models=1, rows=2)
+    inboxes = [heard() for _ in range(12)]
+    together = [asked(6 * n, tell, max_tokens=50) for n, (_, tell) in enumerate(inboxes)]
+    for one in together:
+        one.model, one.sampling = "a", Sampling(1.0, seed=len(together))
+    other = heard()
+    scheduler.ask(together[:3])
+    scheduler.ask([asked(7, other[1])])
+    scheduler.ask(together[3:])
+    assert reply(other[0])[1].reason in ("stop", "length")
+    assert order[:2] == ["a", "b"] and scheduler.at_work > 0
+    assert [reply(inbox)[1].reason in ("stop", "length") for inbox, _ in inboxes] == [True] * 12
+    assert order == ["a", "b", "a"]
+    assert scheduler.close(30)
+
+
+def test_a_mixture_of_more_policies_than_rows_is_answered_alone() -> None:
+    scheduler = Scheduler(lambda key: Moved(0), EOS, PAD, rows=3)
+    steering = tuple(RowSteering(told=n) for n in range(5))
+    boxes = [heard() for _ in range(4)]
+    together = [asked(2 * n + 2, tell) for n, (_, tell) in enumerate(boxes)]
+    for one in together[1:]:
+        one.steering, one.mix = steering, lambda logits: logits.mean(0)
+    scheduler.ask(together)
+    assert all(reply(inbox)[1].reason in ("stop", "length") for inbox, _ in boxes)
+    assert scheduler.close(30)
+
+
+def test_long_prompts_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from paretune.serving import scheduler as module
+
+    monkeypatch.setattr(module, "_PROMPT_TOKENS", 16)
+    widths: list[int] = []
+
+    def load(key: str) -> Moved:
+        made = Moved("ab".index(key))
+        forward = made.model.forward
+
+        @functools.wraps(forward)
+        def counted(*args: Any, **how: Any) -> Any:
+            widths.append(how["input_ids"].numel())
+            return forward(*args, **how)
+
+        made.model.forward = counted
+        return made
+
+    def answers() -> list[list[int]]:
+        scheduler = Scheduler(load, EOS, PAD, rows=32)
+        boxes = [heard() for _ in range(20)]
+        scheduler.ask([asked(2 * n, tell) for n, (_, tell) in enumerate(boxes)])
+        found = [[t.id for t in reply(inbox)[0]] for inbox, _ in boxes]
+        assert scheduler.close(30)
+        return found
+
+    in_parts, largest = answers(), max(widths)
+    monkeypatch.setattr(module, "_PROMPT_TOKENS", 1 << 20)
+    assert answers() == in_parts
+    assert largest <= 32 < max(widths)

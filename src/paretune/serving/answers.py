@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +14,7 @@ from torch import Tensor
 from paretune.core.policy import Steering
 from paretune.core.results import PointResult
 from paretune.core.tradeoff import TradeOff
+from paretune.engines.lm.one_copy import OneCopy
 from paretune.engines.lm.row_policies import (
     OnePolicy,
     RowPolicies,
@@ -30,17 +31,33 @@ Load = Callable[[Steering, Mapping[str, Path]], Any]
 
 @final
 @dataclass(frozen=True)
+class Model:
+    """Names a model, and tells how it is made: nobody has to remember what was asked for.
+
+    Args:
+        name: equal for what is one model.
+        method: whose policies it holds.
+        steering: of the one policy that it is; ``None`` = all policies of the method, as rows.
+    """
+
+    name: str
+    method: str = field(compare=False)
+    steering: Steering | None = field(default=None, compare=False)
+
+
+@final
+@dataclass(frozen=True)
 class Answer:
     """What answers one request.
 
     Args:
-        model: key of the model.
+        model: that answers.
         rows: steering of each row.
         mix: logits of the rows to those of the mixture; ``None`` for one row.
         steering: in the words of the method, with the trade-off that is really served.
     """
 
-    model: str
+    model: Model
     rows: tuple[RowSteering, ...]
     mix: Callable[[Tensor], Tensor] | None
     steering: Steering
@@ -80,7 +97,7 @@ class Answers:
     ) -> None:
         self.methods, self._base, self._load, self._quantize = methods, base, load, quantize
         self._shared: dict[str, bool] = {}
-        self._alone: dict[str, tuple[str, Steering]] = {}
+        self._copies = OneCopy()
 
     def answer(self, method: str, tradeoff: TradeOff) -> Answer:
         """What answers for a trade-off.
@@ -97,33 +114,40 @@ class Answers:
         told = RowSteering((1.0,), steering.told, steering.tradeoff.weights)
         used = {p: w for p, w in zip(steering.policies, steering.weights, strict=True) if w != 0}
         if steering.kind == "condition":
-            return Answer(self._one(method, steering), (told,), None, steering)
+            return Answer(_one(method, steering), (told,), None, steering)
         if not self._is_shared(method):
-            key = self._one(method, steering)
-            return Answer(key, (RowSteering(),), None, steering)
+            return Answer(_one(method, steering), (RowSteering(),), None, steering)
         jobs = list(self.methods[method].folders)
         if steering.kind == "mix":
-            return self._mixture(method, steering, jobs, used)
+            return _mixture(method, steering, jobs, used)
         weights = tuple(float(used.get(job, 0.0)) for job in jobs)
-        return Answer(method, (RowSteering(weights),), None, steering)
+        return Answer(Model(method, method), (RowSteering(weights),), None, steering)
 
-    def load(self, key: str) -> RowPolicies:
-        """The model behind a key."""
-        if key in self._alone:
-            method, steering = self._alone[key]
-            if steering.kind == "condition":
-                # Not as it is loaded for one trade-off: that one would answer all requests.
-                folder = self.methods[method].folders[steering.policies[0]]
-                found = row_policies([folder], self._base, self._quantize)
-                if found is not None:
-                    return found
-            return OnePolicy(self._load(steering, self.methods[method].folders))
-        policies = row_policies(
-            list(self.methods[key].folders.values()), self._base, self._quantize
-        )
-        if policies is None:
-            raise ConfigError(f"{key}: found policies that share no rows, expected adapters")
+    def load(self, model: Model) -> RowPolicies:
+        """A model; what it has in common with others that are loaded is in memory once.
+
+        Raises:
+            ConfigError: if its policies cannot answer together.
+        """
+        policies = self._load_one(model)
+        self._copies.share(policies.model)
         return policies
+
+    def _load_one(self, model: Model) -> RowPolicies:
+        folders, steering = self.methods[model.method].folders, model.steering
+        if steering is None:
+            policies = row_policies(list(folders.values()), self._base, self._quantize)
+            if policies is None:
+                raise ConfigError(
+                    f"{model.method}: found policies that share no rows, expected adapters"
+                )
+            return policies
+        if steering.kind == "condition":
+            # Not as it is loaded for one trade-off: that one would answer all requests.
+            told = row_policies([folders[steering.policies[0]]], self._base, self._quantize)
+            if told is not None:
+                return told
+        return OnePolicy(self._load(steering, folders))
 
     def _is_shared(self, method: str) -> bool:
         """Whether all policies of a method are rows of one model; looked at once."""
@@ -131,27 +155,26 @@ class Answers:
             self._shared[method] = shares_rows(list(self.methods[method].folders.values()))
         return self._shared[method]
 
-    def _one(self, method: str, steering: Steering) -> str:
-        """Key of a model for this steering alone; told policies are one model for all of them."""
-        if steering.kind == "condition":
-            key = f"{method}/{steering.policies[0]}"
-        else:
-            parts = zip(steering.policies, steering.weights, strict=True)
-            key = f"{method}/{steering.kind}({','.join(f'{p}:{w:.6g}' for p, w in parts)})"
-        self._alone[key] = (method, steering)
-        return key
 
-    def _mixture(
-        self, method: str, steering: Steering, jobs: list[str], used: Mapping[str, float]
-    ) -> Answer:
-        """A row for each policy, and for the base where the divergence reads it."""
-        one_hot = {job: tuple(float(job == other) for other in jobs) for job in jobs}
-        nothing = tuple(0.0 for _ in jobs)
-        rows = [RowSteering(one_hot.get(p, nothing)) for p in used]
-        if steering.divergence != "reverse_kl":
-            rows.append(RowSteering(nothing))
-        mix = partial(_mix, weights=tuple(used.values()), steering=steering)
-        return Answer(method, tuple(rows), mix if len(rows) > 1 else None, steering)
+def _one(method: str, steering: Steering) -> Model:
+    """A model for this steering alone; a policy that is told is one for all trade-offs."""
+    name = steering.policies[0]
+    if steering.kind != "condition":
+        parts = zip(steering.policies, steering.weights, strict=True)
+        name = f"{steering.kind}({','.join(f'{p}:{w!r}' for p, w in parts)})"
+    return Model(f"{method}/{name}", method, steering)
+
+
+def _mixture(method: str, steering: Steering, jobs: list[str], used: Mapping[str, float]) -> Answer:
+    """A row for each policy, and for the base where the divergence reads it."""
+    one_hot = {job: tuple(float(job == other) for other in jobs) for job in jobs}
+    nothing = tuple(0.0 for _ in jobs)
+    rows = [RowSteering(one_hot.get(p, nothing)) for p in used]
+    if steering.divergence != "reverse_kl":
+        rows.append(RowSteering(nothing))
+    mix = partial(_mix, weights=tuple(used.values()), steering=steering)
+    model = Model(method, method)
+    return Answer(model, tuple(rows), mix if len(rows) > 1 else None, steering)
 
 
 def _mix(logits: Tensor, *, weights: tuple[float, ...], steering: Steering) -> Tensor:

@@ -11,7 +11,7 @@ import itertools
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -26,6 +26,9 @@ from paretune.engines.lm.row_sampling import Sampling, draw_tokens
 from paretune.errors import BusyError
 
 Reason = Literal["stop", "length", "cancelled", "error"]
+
+_PROMPT_TOKENS = 8192
+"""Of the prompts that are read in one pass, padding included: others are decoded in between."""
 
 
 @final
@@ -64,7 +67,7 @@ class Asked:
     """One reply that is asked for.
 
     Args:
-        model: key of the model that answers; see :class:`Scheduler`.
+        model: names the model that answers; see :class:`Scheduler`.
         steering: of its rows: one, or one for each policy that is mixed at decoding.
         prompt: ids, at least one.
         sampling: how tokens are drawn.
@@ -75,7 +78,7 @@ class Asked:
             wait.
     """
 
-    model: str
+    model: Hashable
     steering: tuple[RowSteering, ...]
     prompt: npt.NDArray[np.int32]
     sampling: Sampling
@@ -102,18 +105,18 @@ class Scheduler:
     """Decodes what is asked for, all of it at once.
 
     Args:
-        load: from a key to the policies it stands for; called by the thread, and kept for at most
-            ``n_models`` keys.
+        load: from what names a model to its policies; called by the thread.
         eos_id: ends a reply.
         pad_id: fills short rows.
         rows: replies decoded together, at most.
         waiting: replies that may wait, at most.
-        n_models: models kept loaded, at most.
+        n_models: models kept loaded, at most; those used last stay, and a reply waits while all
+            are at work for others.
         autocast: context of every forward pass.
     """
 
     def __init__(
-        self, load: Callable[[str], RowPolicies], eos_id: int, pad_id: int, *, rows: int = 64,
+        self, load: Callable[[Any], RowPolicies], eos_id: int, pad_id: int, *, rows: int = 64,
         waiting: int = 256, n_models: int = 4, autocast: Callable[[], Any] | None = None,
     ) -> None:  # fmt: skip
         self._load, self._eos, self._pad = load, eos_id, pad_id
@@ -121,7 +124,7 @@ class Scheduler:
         self._autocast = autocast
         self._inbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._pending: list[Asked] = []
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[Hashable, _Batch] = {}
         self._count = 0
         self._lock = threading.Lock()
         self._is_closing = False
@@ -183,17 +186,30 @@ class Scheduler:
             return
 
     def _admit(self) -> None:
-        """Let waiting replies join, in their order, as many as there is room for."""
+        """Let waiting replies join, in their order, until one finds no room: none is overtaken."""
         for asked in [a for a in self._pending if a.is_cancelled]:
             self._pending.remove(asked)
             self._end(asked, Ended("cancelled"))
-        room = self._rows - sum(len(b.live) for b in self._batches.values())
-        fresh, self._pending = self._pending[:room], self._pending[room:]
-        order = sorted(range(len(fresh)), key=lambda n: fresh[n].model)
-        for key, group in itertools.groupby(order, key=lambda n: fresh[n].model):
-            self._join(key, [fresh[n] for n in group])
+        fresh: dict[Hashable, list[Asked]] = {}
+        models = {key for key, batch in self._batches.items() if batch.asked}
+        n_rows = sum(len(batch.live) for batch in self._batches.values())
+        n_new = width = 0
+        for asked in self._pending:
+            n_rows += len(asked.steering)
+            n_new += len(asked.steering)
+            width = max(width, len(asked.prompt))
+            models.add(asked.model)
+            is_first = n_rows == len(asked.steering)
+            is_too_much = n_rows > self._rows or (fresh and n_new * width > _PROMPT_TOKENS)
+            if len(models) > self._n_models or (is_too_much and not is_first):
+                break
+            fresh.setdefault(asked.model, []).append(asked)
+        del self._pending[: sum(map(len, fresh.values()))]
+        # Those that are loaded first: they must not make room for others.
+        for key in sorted(fresh, key=lambda key: key not in self._batches):
+            self._join(key, fresh[key])
 
-    def _join(self, key: str, fresh: list[Asked]) -> None:
+    def _join(self, key: Hashable, fresh: list[Asked]) -> None:
         try:
             batch = self._batch(key)
             with self._context():
@@ -208,17 +224,17 @@ class Scheduler:
         batch.logits = logits if batch.logits is None else torch.cat([batch.logits, logits])
         batch.asked += fresh
 
-    def _batch(self, key: str) -> _Batch:
+    def _batch(self, key: Hashable) -> _Batch:
         if key not in self._batches:
             idle = [k for k, b in self._batches.items() if not b.asked]
-            while len(self._batches) >= self._n_models and idle:
-                del self._batches[idle.pop(0)]
+            for old in idle[: max(0, len(self._batches) - self._n_models + 1)]:
+                del self._batches[old]
             self._batches[key] = _Batch(LiveBatch(self._load(key), self._pad))
         # The last one used is the last to go.
         self._batches[key] = self._batches.pop(key)
         return self._batches[key]
 
-    def _guarded(self, key: str, batch: _Batch) -> None:
+    def _guarded(self, key: Hashable, batch: _Batch) -> None:
         try:
             self._step(batch)
         except Exception as error:  # the batch is lost, the server is not
