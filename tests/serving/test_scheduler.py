@@ -253,3 +253,17 @@ def test_long_prompts_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(module, "_PROMPT_TOKENS", 1 << 20)
     assert answers() == in_parts
     assert largest <= 32 < max(widths)
+
+
+def test_a_reply_without_numbers_ends_alone(scheduler: Scheduler) -> None:
+    boxes = [heard() for _ in range(3)]
+    together = [asked(2 * n + 2, tell) for n, (_, tell) in enumerate(boxes)]
+    together[1].steering = (RowSteering(told=1),) * 2
+    together[1].mix = lambda logits: logits[0] * torch.nan
+    scheduler.ask(together)
+    found = [reply(inbox) for inbox, _ in boxes]
+    assert found[1][1].reason == "error" and "no numbers" in found[1][1].problem
+    for n in (0, 2):
+        inbox, tell = heard()
+        scheduler.ask([asked(2 * n + 2, tell)])
+        assert reply(inbox) == found[n] and found[n][1].reason != "error"

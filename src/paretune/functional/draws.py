@@ -42,10 +42,26 @@ def hash_keys(seed: int, *numbers: int | npt.NDArray[Any]) -> Keys:
     """
     with np.errstate(over="ignore"):
         # The seed is mixed before anything is added to it: (0, purpose 2) is not (1, purpose 1).
-        key = _mix(np.asarray(np.uint64(seed & 0xFFFFFFFFFFFFFFFF)))
-        for number in numbers:
-            key = _mix(key + np.asarray(number).astype(np.uint64))
-    return np.atleast_1d(np.asarray(key, dtype=np.uint64))
+        keys = np.atleast_1d(np.asarray(_mix(np.uint64(seed & 0xFFFFFFFFFFFFFFFF))))
+    for number in numbers:
+        keys = fold_keys(keys, number)
+    return keys
+
+
+def fold_keys(keys: Keys, number: int | npt.NDArray[Any]) -> Keys:
+    """Keys with one more number in them, as :func:`hash_keys` would have made them.
+
+    Args:
+        keys: ``(N,)`` uint64, of :func:`hash_keys`.
+        number: an integer >= 0, or ``(N,)`` of them.
+
+    Example:
+        >>> bool(fold_keys(hash_keys(7, 1), 5) == hash_keys(7, 1, 5))
+        True
+    """
+    with np.errstate(over="ignore"):
+        folded: Keys = _mix(keys + np.asarray(number).astype(np.uint64))
+    return folded
 
 
 def told_keys(seed: int, job_id: str, n: int) -> Keys:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import queue
 import threading
 import traceback
@@ -250,13 +251,14 @@ class Scheduler:
         logits = _mixed(batch.logits, batch.asked, spans)
         tokens, logps = draw_tokens(logits, [a.sampling for a in batch.asked], position)
         chosen = tokens.tolist()
+        worth = logps.gather(1, tokens[:, None])[:, 0].tolist()
         stay = []
-        for row, (asked, token) in enumerate(zip(batch.asked, chosen, strict=True)):
-            reason = self._give(asked, int(token), logps[row])
-            if reason is None:
+        for row, asked in enumerate(batch.asked):
+            end = self._give(asked, chosen[row], worth[row], logps[row])
+            if end is None:
                 stay.append(row)
             else:
-                self._end(asked, Ended(reason))
+                self._end(asked, end)
         batch.asked = [batch.asked[row] for row in stay]
         if len(stay) < len(chosen):
             batch.live.keep([n for row in stay for n in spans[row]])
@@ -266,19 +268,21 @@ class Scheduler:
             with self._context():
                 batch.logits = batch.live.read(tokens[each.to(tokens.device)])
 
-    def _give(self, asked: Asked, token: int, logps: Tensor) -> Reason | None:
-        """Tell a token; why the reply ends with it, or ``None``."""
+    def _give(self, asked: Asked, token: int, logp: float, logps: Tensor) -> Ended | None:
+        """Tell a token; how the reply ends with it, or ``None``."""
         if asked.is_cancelled:
-            return "cancelled"
+            return Ended("cancelled")
+        if math.isnan(logp):
+            return Ended("error", "found logits that are no numbers, expected those of a policy")
         if token == self._eos:
-            return "stop"
+            return Ended("stop")
         top: tuple[tuple[int, float], ...] = ()
         if asked.top:
-            best = logps.topk(asked.top)
+            best = logps.topk(min(asked.top, len(logps)))
             top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
         asked.n_tokens += 1
-        asked.tell(Token(token, float(logps[token]), top))
-        return "length" if asked.n_tokens >= asked.max_tokens else None
+        asked.tell(Token(token, logp, top))
+        return Ended("length") if asked.n_tokens >= asked.max_tokens else None
 
     def _end(self, asked: Asked, end: Ended) -> None:
         with self._lock:

@@ -59,3 +59,31 @@ def test_a_draw_depends_on_seed_number_and_position(change: dict[str, int]) -> N
     same, _ = draw_tokens(logits, first, np.zeros(200, dtype=np.int64))
     assert int(same.unique().numel()) == 1
     assert bool((found != same).any())
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-40, 1e-9])
+@pytest.mark.parametrize("top_p", [1.0, 1e-300])
+def test_almost_no_temperature_is_none(temperature: float, top_p: float) -> None:
+    logits = 40 * torch.randn(8, 50, generator=torch.Generator().manual_seed(0))
+    ways = [Sampling(temperature, top_p, seed=n) for n in range(8)]
+    assert torch.equal(draw_tokens(logits, ways, np.arange(8))[0], logits.argmax(-1))
+
+
+def test_what_cannot_be_drawn_never_is() -> None:
+    logits = torch.zeros(5000, 6)
+    logits[:, [0, 2, 5]] = -torch.inf
+    for top_p in (1.0, 0.99):
+        ways = [Sampling(2.0, top_p, seed=n) for n in range(5000)]
+        tokens, _ = draw_tokens(logits, ways, np.zeros(5000, dtype=np.int64))
+        assert set(tokens.tolist()) == {1, 3, 4}
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.5])
+def test_a_row_without_numbers_harms_no_neighbor(top_p: float) -> None:
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    ways = [Sampling(1.0, top_p, seed=n) for n in range(3)]
+    expected, _ = draw_tokens(logits, ways, np.zeros(3, dtype=np.int64))
+    logits[1, 7] = torch.nan
+    found, logps = draw_tokens(logits, ways, np.zeros(3, dtype=np.int64))
+    assert found[[0, 2]].tolist() == expected[[0, 2]].tolist()
+    assert logps[1].isnan().all() and not logps[[0, 2]].isnan().any()

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from functools import cached_property
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from paretune.functional.draws import hash_keys
+from paretune.functional.draws import fold_keys, hash_keys
 
 _SERVED = 9
 """Names the draws of served replies."""
+
+_COLDEST = 1e-4
+"""Below it a temperature is this one: logits over it must stay numbers."""
+
+_LEAST = 1e-30
+"""The same for a nucleus: a mass that float32 takes for 0 would hold no token at all."""
 
 
 @final
@@ -33,6 +40,11 @@ class Sampling:
     seed: int = 0
     number: int = 0
 
+    @cached_property
+    def key(self) -> Any:
+        """Of all its draws."""
+        return hash_keys(self.seed, _SERVED, self.number)[0]
+
 
 def draw_tokens(
     logits: Tensor, sampling: list[Sampling], position: npt.NDArray[np.int64]
@@ -50,33 +62,42 @@ def draw_tokens(
     """
     logps = torch.log_softmax(logits.float(), -1)
     tokens = logits.argmax(-1)
-    rows = [n for n, how in enumerate(sampling) if how.temperature > 0]
-    if not rows:
-        return tokens, logps
-    index = torch.tensor(rows, device=logits.device)
-    heat = torch.tensor([sampling[n].temperature for n in rows], device=logits.device)[:, None]
-    mass = torch.tensor([sampling[n].top_p for n in rows], device=logits.device)[:, None]
-    probs = torch.softmax(logits[index].float() / heat, -1)
-    uniform = torch.from_numpy(_uniform([sampling[n] for n in rows], position[rows]))
-    uniform = uniform.to(probs.device, torch.float32)[:, None]
-    # Every row is ranked, also those without a nucleus: a row's arithmetic must not depend on
-    # what its neighbors ask for.
-    ranked, order = probs.sort(dim=-1, descending=True, stable=True)
-    # The smallest set whose mass reaches top_p; the most likely token is always in it.
-    ranked = ranked.masked_fill(ranked.cumsum(-1) - ranked >= mass, 0)
-    cumulative = ranked.cumsum(-1)
+    # Rows with and without a nucleus take different ways, each the same whoever is beside it: a
+    # row's arithmetic must not depend on what its neighbors ask for.
+    for has_nucleus in (False, True):
+        rows = [
+            n for n, how in enumerate(sampling)
+            if how.temperature > 0 and (how.top_p < 1) == has_nucleus
+        ]  # fmt: skip
+        if rows:
+            index = torch.tensor(rows, device=logits.device)
+            drawn = _draw(logits[index], [sampling[n] for n in rows], position[rows], has_nucleus)
+            tokens = tokens.index_copy(0, index, drawn)
+    return tokens, logps
+
+
+def _draw(
+    logits: Tensor, sampling: list[Sampling], position: npt.NDArray[np.int64], has_nucleus: bool
+) -> Tensor:
+    """``(B,)`` ids at temperatures above 0."""
+    device = logits.device
+    heat = torch.tensor([max(how.temperature, _COLDEST) for how in sampling], device=device)
+    probs = torch.softmax(logits.float() / heat[:, None], -1)
+    order = None
+    if has_nucleus:
+        mass = torch.tensor([max(how.top_p, _LEAST) for how in sampling], device=device)[:, None]
+        probs, order = probs.sort(dim=-1, descending=True, stable=True)
+        # The smallest set whose mass reaches top_p; the most likely token is always in it.
+        probs = probs.masked_fill(probs.cumsum(-1) - probs >= mass, 0)
+    # In float64 a draw below 1 stays below the whole mass: it never ends behind the last token.
+    cumulative = probs.double().cumsum(-1)
+    uniform = torch.from_numpy(_uniform(sampling, position)).to(device)[:, None]
     place = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    # Only rows that hold no numbers end there; whoever asked for them is told elsewhere.
     place = place.clamp(max=int(probs.shape[-1]) - 1)
-    # Rounding may point behind the last possible token.
-    place = torch.minimum(place, (ranked > 0).sum(-1, keepdim=True) - 1)
-    return tokens.index_copy(0, index, order.gather(-1, place)[:, 0]), logps
+    return (place if order is None else order.gather(-1, place))[:, 0]
 
 
 def _uniform(sampling: list[Sampling], position: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    keys = np.concatenate(
-        [
-            hash_keys(how.seed, _SERVED, how.number, int(n))
-            for how, n in zip(sampling, position, strict=True)
-        ]
-    )
-    return (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    keys = fold_keys(np.array([how.key for how in sampling], dtype=np.uint64), position)
+    return (keys >> np.uint64(32)).astype(np.float64) * 2.0**-32
