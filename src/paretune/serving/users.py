@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from paretune.errors import BusyError, InputError, RunError
+from paretune.errors import BusyError, RunError
 from paretune.safety.files import sync_folder
 from paretune.serving.answered import StoredAnswer
 
@@ -24,7 +25,7 @@ CREATE TABLE answers (
   user TEXT NOT NULL, number INTEGER NOT NULL, question TEXT NOT NULL, prompt TEXT NOT NULL,
   first TEXT NOT NULL, second TEXT NOT NULL,
   answer TEXT NOT NULL CHECK (answer IN ('first', 'second', 'same')), time REAL NOT NULL,
-  PRIMARY KEY (user, number), UNIQUE (user, question)
+  seal TEXT NOT NULL, PRIMARY KEY (user, number), UNIQUE (user, question)
 )
 """
 # A rollback journal, which needs no second file beside the first; what is deleted is overwritten.
@@ -59,19 +60,19 @@ class Users:
 
     def answers(self, user: str) -> tuple[StoredAnswer, ...]:
         """Of one person, in their order; none = nobody of that name. Raises as :meth:`counts`."""
-        columns = ("question", "prompt", "first", "second", "answer", "time")
+        query = "SELECT * FROM answers WHERE user = ? ORDER BY number"
         with self._opened() as file:
-            rows = file.execute(
-                "SELECT question, prompt, first, second, answer, time FROM answers "
-                "WHERE user = ? ORDER BY number", (user,),
-            ).fetchall()  # fmt: skip
-        try:
-            told = [dict(zip(columns, row, strict=True)) for row in rows]
-            sides = [{s: json.loads(row[s]) for s in ("first", "second")} for row in told]
-            pairs = zip(told, sides, strict=True)
-            return tuple(StoredAnswer.from_json(row | side) for row, side in pairs)
-        except (InputError, TypeError, ValueError) as error:
-            raise self._damaged(str(error)) from error
+            rows = file.execute(query, (user,)).fetchall()
+        for *values, seal in rows:
+            if seal != _seal(values):
+                raise self._damaged(f"other content than was stored for {user}")
+        return tuple(
+            StoredAnswer.from_json({
+                "question": row[2], "prompt": row[3], "first": json.loads(row[4]),
+                "second": json.loads(row[5]), "answer": row[6], "time": row[7],
+            })
+            for row in rows
+        )  # fmt: skip
 
     def add(self, user: str, number: int, answer: StoredAnswer) -> bool:
         """Store the answer of that number, from 1; it is on the disk when this returns.
@@ -85,10 +86,11 @@ class Users:
         """
         row = answer.to_json()
         sides = [json.dumps(row[side]) for side in ("first", "second")]
-        values = (user, number, row["question"], row["prompt"], *sides, row["answer"], row["time"])
+        values = [user, number, answer.question, answer.prompt, *sides, answer.answer, answer.time]
+        values.append(_seal(values))
         with self._opened(is_made=True) as file:
             try:
-                file.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+                file.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             except sqlite3.IntegrityError:
                 return False
         return True
@@ -142,7 +144,7 @@ class Users:
                 "paretune wrote them; update this one"
             )
         if not self._is_checked:
-            ((verdict,),) = file.execute("PRAGMA quick_check(1)")
+            ((verdict,),) = file.execute("PRAGMA integrity_check(1)")
             if verdict != "ok":
                 raise self._damaged(verdict)
             self._is_checked = True
@@ -169,3 +171,8 @@ class Users:
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return self._damaged(str(error))
         return RunError(f"{self.path}: found {error}, expected a disk with room that works")
+
+
+def _seal(values: Sequence[Any]) -> str:
+    """Hash of a row: SQLite finds a torn file, and no bit that flipped inside a text."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
