@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import shutil
 import subprocess
@@ -125,12 +127,23 @@ def test_links_lead_nowhere_but_the_page(runs) -> None:
             assert value.startswith("#") or value == "data:,"
 
 
-def test_the_page_forbids_scripts_and_requests(page: str) -> None:
-    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    assert f'http-equiv="Content-Security-Policy" content="{policy}' in page
+def test_the_page_forbids_requests_and_all_scripts_but_its_own(page: str) -> None:
+    policy = "default-src 'none'; script-src {}; style-src 'unsafe-inline'; img-src data:; {}"
+    rest = "base-uri 'none'; form-action 'none'"
+    # Written out here: the page must not be its own witness.
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in re.findall(r"<script>(.*?)</script>", page, re.S)
+    ]
+    assert len(hashes) == 2
+    policies = [v for n, v in Page(page).values if n == "content" and "default-src" in v]
+    assert policies == [policy.format(" ".join(hashes), rest)]
     assert page.index("Content-Security-Policy") < page.index("<style>")
-    assert "<script" not in page
-    assert not re.search(r"https?://|@import|url\((?!#)", page)
+    kinds = Counter(re.findall(r"<script[^>]*>", page))
+    assert kinds["<script>"] == 2
+    assert all(kind == "<script>" or 'type="application/json"' in kind for kind in kinds)
+    without = page.replace("http://www.w3.org/2000/svg", "")  # a name, never an address
+    assert not re.search(r"https?://|@import|url\((?!#)", without)
 
 
 def test_the_page_says_what_matters(page: str, runs) -> None:
@@ -150,7 +163,8 @@ def test_the_page_says_what_matters(page: str, runs) -> None:
 
 
 def test_replies_are_behind_a_click(page: str, runs) -> None:
-    """Every prompt and reply lies inside a closed <details>."""
+    """Every prompt and reply lies inside a closed <details>, or in data that scripts read."""
+    page = re.sub(r"<script.*?</script>", "", page, flags=re.S)
     start = page.index('<section id="replies">')
     outside = page[:start] + page[page.index("</section>", start) :]
     inside = page[start : page.index("</section>", start)]

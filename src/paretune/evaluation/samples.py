@@ -8,9 +8,10 @@ import numpy as np
 
 from paretune.core.results import Sample
 from paretune.evaluation.replies import MethodReplies
+from paretune.functional.simplex import spread
 
-COLUMNS = 5
-"""Trade-offs shown of one method, spread over those it has."""
+MOST = 21
+"""Trade-offs kept of one method, spread over those it has: a page holds them all."""
 
 
 def pick_samples(
@@ -37,8 +38,9 @@ def pick_samples(
 
 
 def _sample(method: MethodReplies, prompt: int, text: str) -> Sample:
-    spread = np.linspace(0, len(method.points) - 1, min(COLUMNS, len(method.points)))
-    points = [method.points[round(i)] for i in spread]
+    asked = [point.tradeoff for point in method.points]
+    kept = set(spread(asked, min(MOST, len(set(asked)))))
+    points = [point for point in method.points if point.tradeoff in kept]
     rows = [int(np.flatnonzero(p.table.prompt_of == prompt)[0]) for p in points]
     return Sample(
         method.name,

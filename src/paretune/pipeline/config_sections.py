@@ -167,7 +167,7 @@ class EvaluateConfig(Strict):
     rewards: dict[str, RewardConfig] = Field({}, description="judges; default the run's rewards")
     box: BoxConfig | None = Field(None, description="frame of hypervolume; default training range")
     resamples: int = Field(1000, ge=100, description="bootstrap resamples of prompts")
-    samples: int = Field(6, ge=0, description="prompts shown side by side in the report")
+    samples: int = Field(12, ge=0, description="prompts whose replies the report shows")
     part: Literal["test", "validation"] = Field(
         "test", description="validation: a tenth of the training prompts, which nothing learns from"
     )

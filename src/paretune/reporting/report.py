@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ from paretune.errors import InputError
 from paretune.reporting import look, shares
 from paretune.reporting.atomic import write_atomic
 from paretune.reporting.cells import bar_percent, method_cells
+from paretune.reporting.explorer import (
+    explorer_data,
+    explorer_scripts,
+    explorer_style,
+    script_hash,
+)
 from paretune.reporting.figure import front_svgs, tradeoff_svgs
 from paretune.reporting.glossary import GLOSSARY
 from paretune.reporting.look import Look
@@ -33,6 +39,9 @@ from paretune.reporting.table import cost_table, floor_table
 from paretune.reporting.training_figure import QUANTITIES, training_blocks
 from paretune.reporting.verdict import agreement, verdicts, what_was_run
 from paretune.reporting.wording import number, weights
+
+_PROMPTS, _REPLIES = 6, 5
+"""Shown side by side: prompts, and replies of a method to each."""
 
 Traces = Sequence[Sequence[TrainingTrace]]
 """Of each run, what its trainings logged."""
@@ -66,8 +75,9 @@ def write_report(
 def render_report(results: Sequence[RunResult], *, command: str = "", traces: Traces = ()) -> str:
     """The report page as HTML.
 
-    It holds no script and loads nothing; its policy (CSP) forbids both. Names, prompts and replies
-    are untrusted: control characters are dropped and everything is escaped.
+    It loads nothing and runs two scripts of this package; its policy (CSP) forbids all others and
+    every request. Without scripts it shows all but the explorer. Names, prompts and replies are
+    untrusted: control characters are dropped and everything is escaped.
 
     Args:
         results: at least one run.
@@ -87,6 +97,7 @@ def render_report(results: Sequence[RunResult], *, command: str = "", traces: Tr
             "fronts": fronts[i],
             "tradeoffs": tradeoffs[i],
             "training": training_blocks(result, traces[i] if traces else (), f"run-{i}-"),
+            "data": explorer_data(result, styles),
             **_run(result, styles),
         }
         for i, result in enumerate(shown)
@@ -94,11 +105,14 @@ def render_report(results: Sequence[RunResult], *, command: str = "", traces: Tr
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    scripts = explorer_scripts()
     columns = {column for run in runs for column in run["columns"]}
     logged = {q for one in traces for trace in one for q, _ in trace.curves}
     return environment.from_string(resource("report.html.jinja")).render(
         title=" · ".join(dict.fromkeys(result.name for result in shown)),
-        css=style_sheet(),
+        css=style_sheet() + explorer_style(),
+        scripts=scripts,
+        script_hashes=" ".join(map(script_hash, scripts)),
         runs=runs,
         styles=styles,
         glossary=GLOSSARY,
@@ -171,14 +185,17 @@ def _users(result: RunResult, styles: Mapping[str, Look]) -> dict[str, Any] | No
 
 
 def _samples(result: RunResult, styles: Mapping[str, Look]) -> list[dict[str, Any]]:
-    """Samples by prompt, in their order."""
+    """The first samples by prompt, in their order; the explorer has them all."""
+    by_prompt = groupby(result.samples, key=lambda sample: sample.prompt)
     return [
         {"prompt": prompt, "methods": [_said(result, sample, styles) for sample in found]}
-        for prompt, found in groupby(result.samples, key=lambda sample: sample.prompt)
+        for prompt, found in islice(by_prompt, _PROMPTS)
     ]
 
 
 def _said(result: RunResult, sample: Sample, styles: Mapping[str, Look]) -> dict[str, Any]:
+    n = len(sample.replies)
+    spread = sorted({round(i * (n - 1) / (_REPLIES - 1)) for i in range(_REPLIES)})
     return {
         "name": sample.method,
         "variable": styles[sample.method].variable if sample.method in styles else "--muted",
@@ -193,8 +210,8 @@ def _said(result: RunResult, sample: Sample, styles: Mapping[str, Look]) -> dict
                     )
                 ],
             }
-            for tradeoff, text, rewards in zip(
-                sample.tradeoffs, sample.replies, sample.rewards, strict=True
+            for tradeoff, text, rewards in (
+                (sample.tradeoffs[i], sample.replies[i], sample.rewards[i]) for i in spread
             )
         ],
     }
