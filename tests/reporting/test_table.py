@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from paretune.core.results import Cost
+from paretune.reporting.glossary import COSTS
 from paretune.reporting.table import cost_table, method_table
 
 
@@ -67,6 +69,20 @@ def test_cost_per_tradeoff(runs) -> None:
     table = cost_table(runs[0])
     row = dict(zip(table.columns, table.rows[-1], strict=True))
     assert row == {
-        "method": "pareto_hqd", "training": "16 s", "a trade-off": "1.5 s", "tokens": "1.4 M",
-        "replies": "2.2 s", "reply tokens": "88 k", "policies": "11",
+        "method": "pareto_hqd", "policies": "11", "training": "16 s", "tokens": "1.4 M",
+        "a trade-off": "1.5 s", "answers": "2.2 s", "a reply": "–",
     }  # fmt: skip
+
+
+def test_cost_of_learning_is_told_from_cost_of_answering(runs) -> None:
+    """22 s of training and 10 s of rounds for 4 trade-offs; 2 s for replies of half the cost."""
+    run = runs[0]
+    cost = Cost(22.0, 1000, 12.0, 900, 3, 4, answer_seconds=2.0, answer_tokens=400)
+    base = Cost(0.0, 0, 1.0, 100, 0, 1, answer_seconds=1.0, answer_tokens=100)
+    method = replace(run.methods[0], cost=cost, points=run.methods[0].points[:4])
+    table = cost_table(replace(run, methods=(method,), reference=replace(run.reference, cost=base)))
+    reference, row = (dict(zip(table.columns, r, strict=True)) for r in table.rows)
+    assert (row["rounds"], row["a trade-off"], row["answers"]) == ("10 s", "8.0 s", "2.0 s")
+    assert (row["a reply"], reference["a reply"]) == ("0.5 x", "1.0 x")
+    assert (reference["training"], reference["answers"]) == ("–", "1.0 s")
+    assert set(table.columns) - {"method"} == set(COSTS)

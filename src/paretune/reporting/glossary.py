@@ -23,3 +23,15 @@ GLOSSARY = {
     "repeats. Below it, where there is a grammar, replies that the grammar refuses.",
 }
 """Column of a table to its meaning."""
+
+COSTS = {
+    "policies": "Policies trained and stored.",
+    "training": "CPU seconds of all trainings of the method.",
+    "tokens": "Tokens that went through training steps.",
+    "rounds": "CPU seconds of replies that the method drew to learn from.",
+    "a trade-off": "Cost per preference: training and rounds, divided by the trade-offs that the "
+    "method answered for.",
+    "answers": "CPU seconds of answering the evaluation prompts, for all trade-offs.",
+    "a reply": "CPU seconds of one reply, as a multiple of a reply of the reference policy.",
+}
+"""Column of the cost table to its meaning."""

@@ -25,7 +25,7 @@ from paretune.reporting.explorer import (
     script_hash,
 )
 from paretune.reporting.figure import front_svgs, tradeoff_svgs
-from paretune.reporting.glossary import GLOSSARY
+from paretune.reporting.glossary import COSTS, GLOSSARY
 from paretune.reporting.look import Look
 from paretune.reporting.personalization import (
     column_meaning,
@@ -116,6 +116,7 @@ def render_report(results: Sequence[RunResult], *, command: str = "", traces: Tr
         runs=runs,
         styles=styles,
         glossary=GLOSSARY,
+        costs={c: COSTS[c] for c in COSTS if any(c in run["cost_columns"] for run in runs)},
         glossary_shown=[column for column in GLOSSARY if column in columns],
         quantities={name: words for q, (name, words) in QUANTITIES.items() if q in logged},
         has_known=any(result.known for result in shown),

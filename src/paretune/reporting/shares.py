@@ -36,10 +36,27 @@ def malformed(method: MethodResult) -> float | None:
     return _mean(method, found) if len(found) == len(method.points) else None
 
 
+def rounds(method: MethodResult) -> float:
+    """Seconds of the replies that it learned from; 0 in results that do not tell them apart."""
+    cost = method.cost
+    return cost.reply_seconds - cost.answer_seconds if cost.answer_seconds else 0.0
+
+
+def learning(method: MethodResult) -> float:
+    """Seconds until it can answer: training, and the replies that it learned from."""
+    return method.cost.train_seconds + rounds(method)
+
+
 def per_tradeoff(method: MethodResult) -> float | None:
-    """Training seconds of one trade-off."""
+    """Seconds of learning for one trade-off."""
     n = method.cost.tradeoffs
-    return method.cost.train_seconds / n if n else None
+    return learning(method) / n if n else None
+
+
+def reply_ratio(result: RunResult, method: MethodResult) -> float | None:
+    """Seconds of a reply to those of a reply of the reference policy, where both are known."""
+    own, reference = (None if m is None else _a_reply(m) for m in (method, result.reference))
+    return own / reference if own and reference else None
 
 
 def unit(result: RunResult, rewards: tuple[float, ...]) -> tuple[float, ...]:
@@ -57,6 +74,11 @@ def values(point: PointResult) -> tuple[float, ...]:
 
 def _ratio(found: Interval | None, most: float | None) -> float | None:
     return None if found is None or not most else found.value / most
+
+
+def _a_reply(method: MethodResult) -> float | None:
+    n = sum(point.n_replies for point in method.points)
+    return method.cost.answer_seconds / n if n else None
 
 
 def _mean(method: MethodResult, found: list[float]) -> float | None:

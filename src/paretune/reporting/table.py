@@ -96,23 +96,34 @@ def floor_table(result: RunResult) -> Table | None:
 
 
 def cost_table(result: RunResult) -> Table:
-    """What each method cost: seconds of CPU, tokens and policies stored."""
+    """What each method cost: CPU seconds to train and to answer, tokens trained on, policies.
+
+    Args:
+        result: a measured run.
+
+    Returns:
+        :data:`~paretune.reporting.glossary.COSTS` says what the columns mean. ``rounds`` is left
+        out where no method learns from replies; about 100 characters wide.
+    """
     methods = [*([result.reference] if result.reference else []), *result.methods]
-    return Table(
-        ("method", "training", "a trade-off", "tokens", "replies", "reply tokens", "policies"),
-        tuple(
-            (
-                "reference" if m is result.reference else one_line(m.name, NAME_WIDTH),
-                seconds(m.cost.train_seconds),
-                _seconds(shares.per_tradeoff(m)),
-                count(m.cost.train_tokens),
-                seconds(m.cost.reply_seconds),
-                count(m.cost.reply_tokens),
-                str(m.cost.policies),
-            )
-            for m in methods
-        ),
-    )
+    has_rounds = any(shares.rounds(m) for m in methods)
+    columns = ["policies", "training", "tokens", "rounds", "a trade-off", "answers", "a reply"]
+    rows = []
+    for m in methods:
+        ratio = shares.reply_ratio(result, m)
+        is_trained = m.cost.policies > 0
+        cells = {
+            "policies": str(m.cost.policies) if is_trained else NOTHING,
+            "training": seconds(m.cost.train_seconds) if is_trained else NOTHING,
+            "tokens": count(m.cost.train_tokens) if is_trained else NOTHING,
+            "rounds": seconds(shares.rounds(m)) if shares.rounds(m) else NOTHING,
+            "a trade-off": _seconds(shares.per_tradeoff(m)) if is_trained else NOTHING,
+            "answers": seconds(m.cost.answer_seconds or m.cost.reply_seconds),
+            "a reply": NOTHING if ratio is None else f"{ratio:.1f} x",
+        }
+        name = "reference" if m is result.reference else one_line(m.name, NAME_WIDTH)
+        rows.append((name, *(cells[c] for c in columns if has_rounds or c != "rounds")))
+    return Table(("method", *(c for c in columns if has_rounds or c != "rounds")), tuple(rows))
 
 
 def _quality(result: RunResult, method: MethodResult, name: str | None = None) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ def _cheapest(methods: list[MethodResult]) -> Verdict | None:
         best.name,
         f"{seconds(low)} a trade-off",
         (
-            f"{seconds(best.cost.train_seconds)} of CPU for "
+            f"{seconds(shares.learning(best))} of CPU for "
             f"{several(best.cost.tradeoffs, 'trade-off')}; "
             f"the dearest, {worst.name}, took {seconds(high)} a trade-off.",
         ),
