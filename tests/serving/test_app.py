@@ -183,7 +183,7 @@ def test_a_body_without_end_is_left(client: Any) -> None:
     assert client.json("GET", "/health")[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/api/front", "/v1/nothing", "/"])
+@pytest.mark.parametrize("path", ["/v1/models", "/metrics", "/api/front", "/v1/nothing", "/page"])
 @pytest.mark.parametrize("key", [None, "wrong", "", "a-key-of-the-tes"])
 def test_every_route_but_health_asks_for_the_key(client: Any, path: str, key: str | None) -> None:
     status, found = client.json("GET", path, key=key)

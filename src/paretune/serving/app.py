@@ -21,6 +21,7 @@ from paretune.serving.answers import Answers
 from paretune.serving.bodies import Body, chat_body, completion_body
 from paretune.serving.guard import Guard
 from paretune.serving.metrics import Metrics
+from paretune.serving.page import add_page
 from paretune.serving.people import People
 from paretune.serving.protocol import ChatRequest, CompletionRequest, Wanted, problem
 from paretune.serving.replies import Request as Replies
@@ -66,7 +67,7 @@ def build_app(service: Service, key: str) -> Guard:
 
     Args:
         service: what answers.
-        key: that every route but ``/health`` asks for.
+        key: that every route asks for, but ``/health`` and the files of the page.
     """
     app = FastAPI(title="paretune", docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app, service)
@@ -90,7 +91,7 @@ def build_app(service: Service, key: str) -> Guard:
         limit, top = wanted.max_tokens, wanted.logprobs
         return await _reply(service, http, wanted, wanted.prompt, limit, top, body)
 
-    return Guard(app, key)
+    return Guard(app, key, ("/health", *add_page(app)))
 
 
 async def _reply(
@@ -176,9 +177,11 @@ def _add_facts(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         run = service.result.name
-        names = [run, *(f"{run}/{method}" for method in service.answers.methods)]
+        roots = {run: f"{run}/{service.wishes.default}"}
+        roots |= {name: name for name in (f"{run}/{method}" for method in service.answers.methods)}
         facts = {"object": "model", "created": int(service.started), "owned_by": "paretune"}
-        return {"object": "list", "data": [{"id": name, **facts} for name in names]}
+        data = [{"id": name, "root": root, **facts} for name, root in roots.items()]
+        return {"object": "list", "data": data}
 
     @app.get("/api/front")
     async def front() -> dict[str, Any]:

@@ -29,7 +29,7 @@
     return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   };
   const interval = (mean) => `${number(mean.value)} [${number(mean.low)}, ${number(mean.high)}]`;
-  const percent = (weight) => `${Math.round(1000 * weight) / 10} %`;
+  const percent = (weight) => `${Math.round(1000 * weight) / 10}\u00a0%`;
 
   // Weights that say nothing are left out where there are many.
   const inWords = (names, tradeoff) => {
