@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 # Nothing in these tests may reach a hub.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
@@ -31,10 +32,15 @@ from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.encode import Encoder
 from paretune.engines.lm.models import add_adapter, build_model, load_base, save_policy
 from paretune.engines.lm.settings import LoraSettings
+from paretune.serving.answered import ShownReply
 from paretune.serving.answers import Answers, ServedMethod
 from paretune.serving.app import Service, build_app
 from paretune.serving.connections import listening, open_socket
+from paretune.serving.interview import Interview
+from paretune.serving.people import People
+from paretune.serving.reward_route import Rewards
 from paretune.serving.scheduler import Scheduler
+from paretune.serving.users import Users
 from paretune.serving.wishes import Wishes
 from paretune.serving.words import Words
 
@@ -93,6 +99,23 @@ def steer(tradeoff: TradeOff) -> Steering:
     return Steering("merge", ("expert-0", "expert-1"), tradeoff.weights, tradeoff)
 
 
+def shown() -> dict[str, list[ShownReply]]:
+    """Measured replies to ask about; their texts try to be more than text."""
+    points = (("0-1", (0.0, 1.0)), ("0.5-0.5", (0.5, 0.75)), ("1-0", (1.0, 0.0)))
+    return {
+        f"<b>w{n}</b> \x1b[31m?": [
+            ShownReply(slug, f"<img src=x onerror=alert({n})> {slug}", rewards)
+            for slug, rewards in points
+        ]
+        for n in range(20)
+    }
+
+
+def words_and_length(prompt: str, replies: Sequence[str]) -> Any:
+    """Raw rewards in place of the scorers of a run."""
+    return np.array([[float(len(reply.split())), -float(len(reply))] for reply in replies])
+
+
 def service(folder: Path, **how: int) -> Service:
     base = str(folder / "base")
     save_policy(moved(build_model(LlamaConfig(**SHAPE), 0), 9), tokenizer(), folder / "base")
@@ -111,8 +134,10 @@ def service(folder: Path, **how: int) -> Service:
     normalizer = Normalizer.fit(RewardMatrix(axes, torch.rand(8, 2).double().numpy()))
     scheduler = Scheduler(answers.load, 2, 0, **how)
     words = Words(Encoder(tokenizer(), 64, 64), normalizer, 128)
-    wishes = Wishes(found, methods, "soups")
-    return Service(found, answers, wishes, words, scheduler, 12, lambda: 7)
+    people = People(Users(folder / "users.sqlite"), Interview(found, "soups", shown))
+    wishes = Wishes(found, methods, "soups", people.learned)
+    rewards = Rewards(lambda: words_and_length)
+    return Service(found, answers, wishes, words, scheduler, 12, lambda: 7, people, rewards)
 
 
 @dataclass
@@ -141,8 +166,8 @@ class Client:
         return status, json.loads(content)
 
 
-def serve(made: Service) -> Iterator[Client]:
-    server = listening(build_app(made, KEY), most=100)
+def serve(made: Service, most: int = 100) -> Iterator[Client]:
+    server = listening(build_app(made, KEY), most)
     opened = open_socket("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]}, daemon=True)
     thread.start()
