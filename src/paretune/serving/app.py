@@ -120,10 +120,7 @@ async def _reply(
         return StreamingResponse(
             _stream(service, replies, facts, body, usage), media_type="text/event-stream"
         )
-    async for _ in replies.pieces():
-        if await http.is_disconnected():
-            replies.cancel()
-            break
+    await replies.whole(http.receive)
     service.metrics.answered(replies.n_tokens)
     if any(choice.reason == "error" for choice in replies.choices):
         told = next(c.problem for c in replies.choices if c.reason == "error")

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 _Text = Annotated[str, Field(max_length=1 << 20, strict=True)]
-_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Name = Annotated[str, Field(max_length=512, strict=True)]
+_Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Floor = Annotated[float, Field(allow_inf_nan=False)]
 
 MOST_REPLIES = 8
 
@@ -37,10 +39,10 @@ class StreamOptions(_Strict):
 class Wanted(_Strict):
     """What every request may ask for."""
 
-    model: _Text
-    preference: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
+    model: _Name
+    preference: Annotated[dict[_Name, _Weight], Field(max_length=64)] | None = None
     normalize: StrictBool = False
-    at_least: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+    at_least: Annotated[dict[_Name, _Floor], Field(max_length=64)] | None = None
     user: str | None = Field(None, max_length=64)
     stream: StrictBool = False
     stream_options: StreamOptions | None = None

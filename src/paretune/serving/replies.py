@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -111,6 +111,24 @@ class Request:
         finally:
             if left:
                 self.cancel()
+
+    async def whole(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        """Wait until all replies have ended, or the client has left.
+
+        Args:
+            receive: of ASGI; what is left to hear of this client is that it leaves.
+        """
+        watch = asyncio.create_task(self._hear_of_leaving(receive))
+        try:
+            async for _ in self.pieces():
+                pass
+        finally:
+            watch.cancel()
+
+    async def _hear_of_leaving(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.cancel()
 
     def _take(self, index: int, event: Token | Ended) -> Piece | None:
         choice = self.choices[index]

@@ -28,6 +28,9 @@ from paretune.errors import BusyError
 
 Reason = Literal["stop", "length", "cancelled", "error"]
 
+_NEVER = -9999.0
+"""What the protocol says for a token that is never drawn: JSON has no infinity."""
+
 _PROMPT_TOKENS = 8192
 """Of the prompts that are read in one pass, padding included: others are decoded in between."""
 
@@ -63,7 +66,7 @@ class Ended:
 
 
 @final
-@dataclass
+@dataclass(eq=False)
 class Asked:
     """One reply that is asked for.
 
@@ -188,8 +191,9 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Let waiting replies join, in their order, until one finds no room: none is overtaken."""
-        for asked in [a for a in self._pending if a.is_cancelled]:
-            self._pending.remove(asked)
+        left = [asked for asked in self._pending if asked.is_cancelled]
+        self._pending = [asked for asked in self._pending if not asked.is_cancelled]
+        for asked in left:
             self._end(asked, Ended("cancelled"))
         fresh: dict[Hashable, list[Asked]] = {}
         models = {key for key, batch in self._batches.items() if batch.asked}
@@ -279,7 +283,8 @@ class Scheduler:
         top: tuple[tuple[int, float], ...] = ()
         if asked.top:
             best = logps.topk(min(asked.top, len(logps)))
-            top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+            values = best.values.clamp(min=_NEVER).tolist()
+            top = tuple(zip(best.indices.tolist(), values, strict=True))
         asked.n_tokens += 1
         asked.tell(Token(token, logp, top))
         return Ended("length") if asked.n_tokens >= asked.max_tokens else None
