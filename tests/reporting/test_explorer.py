@@ -98,7 +98,7 @@ def test_a_slider_changes_the_replies_to_the_nearest_ones(opened: Any) -> None:
     move(opened, 0, 76)
     assert replies(opened) == {"rewarded_soups": "soup high", "dpo": "all"}
     at = opened.locator(".xp-at").all_text_contents()
-    assert "helpful 80 %, concise 20 %(the nearest reply that is kept)" in at
+    assert "helpful 80 %, concise 20 %(the nearest that is kept)" in at
     move(opened, 1, 100)  # the weight of concise
     assert replies(opened) == {"rewarded_soups": "soup low", "dpo": "none"}
     assert "helpful 0 %, concise 100 %" in opened.locator(".xp-at").all_text_contents()

@@ -38,7 +38,7 @@
     const shown = sample.tradeoffs[k];
     const point = result.methods.find((m) => m.name === sample.method)
       ?.points.find((p) => isSame(p.tradeoff, shown));
-    const far = isSame(shown, wanted) ? null : html("span", {}, "(the nearest reply that is kept)");
+    const far = isSame(shown, wanted) ? null : html("span", {}, "(the nearest that is kept)");
     const text = sample.replies[k];
     return html(
       "article", { class: "xp-card", "aria-label": sample.method },

@@ -43,7 +43,7 @@ QUANTITIES = {
 
 _LEVELS = {"accuracy": 0.5, "margin": 0.0, "gain": 0.0}
 """Where a dashed line tells better from worse."""
-_WIDTH, _HEIGHTS, _POINTS = 2.5, (1.3, 0.8), 160
+_WIDTH, _HEIGHTS, _POINTS = 2.05, (1.2, 0.7), 160
 
 
 @final
@@ -147,12 +147,19 @@ def curve_drawings(
     """
     found = []
     for quantity, (name, _) in QUANTITIES.items():
-        for objective in (*objectives, ""):
-            lines = [t for t in traces if (quantity, objective) in t.curves]
+        for place in ((quantity, objective) for objective in (*objectives, "")):
+            lines = [t for t in traces if place in t.curves]
             if lines:
-                title = f"{objective}: {name}" if objective else name
-                place = f"{prefix}{quantity}-{objective}-"
-                found.append(_curves(lines, (quantity, objective), objectives, title, place))
+                title = f"{place[1]}: {name}" if place[1] else name
+                figure_prefix = f"{prefix}{'-'.join(place)}-"
+                with settings():
+                    figure, (axes,) = stacked(_WIDTH, _HEIGHTS[:1])
+                    tooltips, colors = _curves(axes, lines, place, objectives, figure_prefix)
+                    # Objectives are compared by eye.
+                    axes.set_ylim(*_reach(traces, quantity, bool(place[1])))
+                    label = f"{title} along the training"
+                    svg = on_page(figure, figure_prefix, label, tooltips, colors)
+                found.append(Drawn(title, svg))
     return found
 
 
@@ -172,27 +179,37 @@ def floor_drawings(traces: Sequence[TrainingTrace], prefix: str) -> list[Drawn]:
 
 
 def _curves(
+    axes: Axes,
     traces: Sequence[TrainingTrace],
     place: tuple[str, str],
     objectives: Sequence[str],
-    title: str,
     prefix: str,
-) -> Drawn:
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Draws a line a policy; tooltips, and what the page puts in place of colors."""
     colors, tooltips = dict(look.VARIABLES), {}
-    with settings():
-        figure, (axes,) = stacked(_WIDTH, _HEIGHTS[:1])
-        for n, trace in enumerate(traces):
-            color, css = mixture(trace.tradeoff)
-            colors[color] = css
-            curve = trace.curves[place].thinned(_POINTS)
-            tooltips[f"{prefix}{n}"] = _tooltip(trace, objectives, curve)
-            _line(axes, curve, color=color, lw=1.4, gid=f"{prefix}{n}")
-        if place[0] in _LEVELS:
-            axes.axhline(_LEVELS[place[0]], color=look.LIMIT, lw=1, ls=(0, (4, 3)), zorder=1)
-        _frame(axes)
-        return Drawn(
-            title, on_page(figure, prefix, f"{title} along the training", tooltips, colors)
-        )
+    for n, trace in enumerate(traces):
+        color, css = mixture(trace.tradeoff)
+        colors[color] = css
+        curve = trace.curves[place].thinned(_POINTS)
+        tooltips[f"{prefix}{n}"] = _tooltip(trace, objectives, curve)
+        _line(axes, curve, color=color, lw=1.3, gid=f"{prefix}{n}")
+    if place[0] in _LEVELS:
+        axes.axhline(_LEVELS[place[0]], color=look.LIMIT, lw=1, ls=(0, (4, 3)), zorder=1)
+    _frame(axes)
+    return tooltips, colors
+
+
+def _reach(
+    traces: Sequence[TrainingTrace], quantity: str, is_of_objective: bool
+) -> tuple[float, float]:
+    """Lowest and highest of a quantity, with some air: the same for all objectives."""
+    values = [_LEVELS[quantity]] if quantity in _LEVELS else []
+    for trace in traces:
+        for (name, objective), curve in trace.curves.items():
+            if name == quantity and bool(objective) == is_of_objective:
+                values += [min(curve.values), max(curve.values)]
+    air = 0.06 * (max(values) - min(values)) or 0.5
+    return min(values) - air, max(values) + air
 
 
 def _floor(trace: TrainingTrace, floor: FloorTrace, prefix: str) -> Drawn:
@@ -221,6 +238,7 @@ def _floor(trace: TrainingTrace, floor: FloorTrace, prefix: str) -> Drawn:
         below.set(ylabel="multiplier")
         below.set_ylim(bottom=0, top=max(1e-3, 1.2 * max(floor.multiplier.values)))
         _frame(below)
+        below.locator_params(axis="y", nbins=3)
         above.set_xlim(below.get_xlim())
         label = f"{title}: {measured}, and the multiplier, along the training"
         svg = on_page(figure, prefix, label, {}, {**look.VARIABLES, color: css})
