@@ -86,6 +86,11 @@ def replies(page: Any) -> dict[str, str]:
     return {c.get_attribute("aria-label"): c.locator(".said").text_content() for c in cards}
 
 
+def weights(page: Any) -> list[str]:
+    """Of every card, the trade-off that is really shown."""
+    return [" ".join(text.split()) for text in page.locator(".xp-at").all_text_contents()]
+
+
 def move(page: Any, n: int, value: int) -> None:
     page.locator(".explorer input[type=range]").nth(n).fill(str(value))
 
@@ -97,12 +102,12 @@ def test_a_slider_changes_the_replies_to_the_nearest_ones(opened: Any) -> None:
     assert replies(opened) == {"rewarded_soups": "soup high", "dpo": HOSTILE}
     move(opened, 0, 76)
     assert replies(opened) == {"rewarded_soups": "soup high", "dpo": "all"}
-    at = opened.locator(".xp-at").all_text_contents()
-    assert "helpful 80 %, concise 20 %(the nearest that is kept)" in at
+    assert "helpful 80 %, concise 20 %(the nearest that is kept)" in weights(opened)
     move(opened, 1, 100)  # the weight of concise
     assert replies(opened) == {"rewarded_soups": "soup low", "dpo": "none"}
-    assert "helpful 0 %, concise 100 %" in opened.locator(".xp-at").all_text_contents()
-    opened.locator(".xp-status", has_text="2 replies at helpful 0 %, concise 100 %").wait_for()
+    assert "helpful 0 %, concise 100 %" in weights(opened)
+    said_at = re.compile(r"2 replies at helpful 0\s%, concise 100\s%")
+    opened.locator(".xp-status", has_text=said_at).wait_for(state="attached")
 
 
 @needs_browser
