@@ -54,10 +54,13 @@ def serve(
     names = ", ".join(service.result.objectives)
     default = service.wishes.default
     tell(f"serving {service.result.name}: {names}; {default} answers")
-    tell(f"\nresult: http://{host}:{port}/v1" + ("" if key else f"   key: {shown}"))
+    at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    page = f"{at}/   (the page asks for the key)" if key else f"{at}/#key={shown}"
+    tell(f"\nresult: {page}\n        {at}/v1   (the API)")
     first = service.result.objectives[0]
     tell(
-        f"next:   curl -s http://{host}:{port}/v1/completions -H 'Authorization: Bearer "
+        "next:   open the first in a browser, or\n"
+        f"        curl -s {at}/v1/completions -H 'Authorization: Bearer "
         f"{'$' + _KEY if key else shown}' -H 'Content-Type: application/json' "
         f'-d \'{{"model": "{service.result.name}", "prompt": "...", "preference": '
         f'{{"{first}": 1}}}}\''
