@@ -122,7 +122,7 @@
     const ranked = [...measured].sort((a, b) => size(b) - size(a)).map((method) => method.name);
     const chosen = ranked.slice(0, SHOWN_AT_FIRST);
     const id = root.id;
-    const front = html("pareto-front", { "aria-label": `Front of ${result.name}` });
+    const front = html("pareto-front", { role: "group", "aria-label": `Front of ${result.name}` });
     const follow = html(
       "select", { id: `${id}-follow` }, measured.map(({ name }) => html("option", { value: name }, name)),
     );

@@ -35,6 +35,14 @@ QUANTITIES = {
     ),
     "loss": ("loss", "What is minimized."),
     "weight": ("weight in the step", "Share of the step that the objective drives."),
+    "ess": (
+        "effective sample size",
+        "Share of the responses of a step that carry the weights of a constrained policy.",
+    ),
+    "description": (
+        "loss of descriptions",
+        "Of the words that a policy says of its user, a token.",
+    ),
     "validation": ("validation", "Share of held-out pairs that the policy orders as its user."),
     "kl": ("distance from the reference", "KL divergence in nats a reply."),
     "hypervolume": ("hypervolume", "Of the policies together, in the frame of the training."),
@@ -122,7 +130,9 @@ def training_blocks(result: RunResult, traces: Sequence[TrainingTrace], prefix: 
     known = [method.name for method in result.methods]
     names = {printable(trace.method): None for trace in traces}
     found = []
-    for m, name in enumerate(sorted(names, key=lambda n: known.index(n) if n in known else 99)):
+    for m, name in enumerate(
+        sorted(names, key=lambda n: known.index(n) if n in known else len(known))
+    ):
         own = [trace for trace in traces if printable(trace.method) == name]
         place = f"{prefix}{m}-"
         floors = floor_drawings(own, place)
