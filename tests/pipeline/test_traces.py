@@ -128,6 +128,13 @@ def test_logs_that_cannot_be_read_are_left_out(run: RunFolder) -> None:
     good = lines({"step": 1, "loss": 1.0})
     for name, text in {"x": "[]\n", "y": lines({"loss": 1.0}), "z": good}.items():
         training(run, f"dpo/{name}", job(), {"metrics.jsonl": text})
+    goal = {"reward_floors": [None, None]}
+    short = lines({"step": 1, "job": "w", "floors": [], "values": 3})
+    training(
+        run, "mopo/w", job("w", goal=goal), {"multipliers.jsonl": short},
+        floors={"w": {"good": 0.5}},
+    )  # fmt: skip
+    training(run, "dpo/v", [1], {"metrics.jsonl": good})
     damaged = training(run, "dpo/damaged", job(), {"metrics.jsonl": good})
     (damaged / "manifest.json").write_text("{")
     assert [t.policy for t in read_traces(run, AXES) if t.curves] == ["z"]

@@ -36,7 +36,7 @@ def read_traces(run: RunFolder, objectives: Sequence[str]) -> tuple[TrainingTrac
         try:
             manifest = read_manifest(folder) or {}
             found += _of_training(folder, manifest, objectives)
-        except (RunError, OSError, KeyError, TypeError, ValueError):
+        except (RunError, OSError, LookupError, TypeError, ValueError, AttributeError):
             continue
     return tuple(sorted(found, key=lambda t: (t.method, t.tradeoff or (), t.policy)))
 
