@@ -150,8 +150,9 @@ def request(n: int) -> tuple[str, dict[str, Any]]:
     weight = (n * 7 % 41) / 40
     method = ("soups", "mixed", "picked", "told", "whole")[n % 5]
     words = " ".join(f"w{7 + (n * k) % 30}" for k in range(1, 3 + n % 9))
+    preference = dict(zip(NAMES, (weight, 1 - weight), strict=True))
     body: dict[str, Any] = {
-        "model": f"tiny/{method}", "preference": dict(zip(NAMES, (weight, 1 - weight), strict=True)),
+        "model": f"tiny/{method}", "preference": preference,
         "max_tokens": 3 + n % 11, "temperature": (n % 4) / 2, "top_p": (1.0, 0.7)[n % 2],
         "seed": n, "n": 1 + n % 3, "stream": n % 4 < 2,
     }  # fmt: skip

@@ -122,13 +122,19 @@ def open_socket(host: str, port: int) -> socket.socket:
         ConfigError: if nobody may listen there.
     """
     kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named as TCP: only then does asyncio send small parts at once, not 40 ms later.
+    opened = socket.socket(kind, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=kind, backlog=2048)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        opened.listen(2048)
     except OSError as error:
+        opened.close()
         raise ConfigError(
             f"--host, --port: found {host} port {port} not to be had ({error.strerror}), expected "
             "an address of this machine and a port that is free"
         ) from error
+    return opened
 
 
 def run_until_told(server: uvicorn.Server, opened: socket.socket) -> None:
