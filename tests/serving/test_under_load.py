@@ -37,13 +37,17 @@ def unhurried() -> Iterator[None]:
     yield
 
 
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def slow_service(folder: Path) -> Service:
     """Room for four replies and four that wait; a token takes a fiftieth of a second, no end."""
-    made = service(tmp_path_factory.mktemp("slow"))
+    made = service(folder)
     assert made.scheduler.close(10)
     scheduler = Scheduler(made.answers.load, -1, 0, rows=4, waiting=4, autocast=unhurried)
-    yield from serve(dataclasses.replace(made, scheduler=scheduler))
+    return dataclasses.replace(made, scheduler=scheduler)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    yield from serve(slow_service(tmp_path_factory.mktemp("slow")))
 
 
 def send(client: Client, body: dict[str, Any]) -> http.client.HTTPConnection:
