@@ -259,6 +259,7 @@ def test_a_run_that_cannot_be_asked_about_says_why(tmp_path: Path, paretune: Any
     run = write_run(tmp_path / "same", ("sft",), lambda prompt, text: "always the same words")
     code, _, err = paretune("ask", run, answers="1\n")
     assert code == 2 and "found nothing to ask about sft (5 measured trade-offs)" in err
+    assert paretune("ask", run, "--list")[:2] == (0, "nobody was asked\n")
     (run / "6-front" / FRONT).unlink()
     code, _, err = paretune("ask", run, answers="1\n")
     assert code == 2 and "expected an evaluated run" in err
@@ -280,7 +281,7 @@ def test_damaged_replies_are_not_asked_about(run: Path) -> None:
     file = run / "5-replies" / "dpo" / "0.5-0.5" / REPLIES
     file.write_bytes(file.read_bytes().replace(b"prompt", b"prompT", 1))
     with pytest.raises(RunError, match="found other content"):
-        open_people(open_run(run), "dpo")
+        open_people(open_run(run), "dpo").interview.require_questions()
     assert open_people(open_run(run), "rewarded_soups").interview.questions
 
 

@@ -25,19 +25,26 @@ def many(n_prompts: int, n_replies: int, seed: int = 0) -> dict[str, list[ShownR
     }
 
 
-def test_equal_texts_and_equal_rewards_are_no_question() -> None:
+def test_what_tells_nothing_or_is_broken_is_no_question() -> None:
+    loop = "please wipe it . " * 9
     shown = {
-        "a": [reply("0", "one  two", 0, 1), reply("1", "one two\n", 0, 1), reply("2", "x", 1, 0)],
-        "b": [reply("0", "one", 0.5, 0.5), reply("1", "two", 0.5, 0.5)],
-        "c": [reply("0", "alone", 0, 1)],
-        "d": [],
-    }
-    assert [q.key for q in questions_of(shown, *UNIT)] == [("a", "0", "2")]
-    assert questions_of({}, *UNIT) == ()
+        "equal texts": [
+            reply("0", "one  two three", 0, 1), reply("1", "one two three\n", 0, 1),
+            reply("2", "four five six", 1, 0),
+        ],
+        "equal rewards": [reply("0", "one two three", 0.5, 1), reply("1", "four five six", 0.5, 1)],
+        "collapsed": [
+            reply("0", "one two three", 0, 1), reply("1", loop, 1, 0), reply("2", "no", 1, 0),
+        ],
+        "alone": [reply("0", "one two three", 0, 1)],
+        "nothing": [],
+    }  # fmt: skip
+    assert [q.key for q in questions_of(shown, *UNIT)] == [("equal texts", "0", "2")]
+    assert questions_of({}, *UNIT) == () == questions_of({"nothing": []}, *UNIT)
 
 
 def test_rewards_are_in_the_box_of_the_run() -> None:
-    shown = {"a": [reply("0", "x", -3.0, 8.0), reply("1", "y", 4.0, 30.0)]}
+    shown = {"a": [reply("0", "one two three", -3.0, 8.0), reply("1", "four five six", 4.0, 30.0)]}
     (question,) = questions_of(shown, (0.0, 4.0), (8.0, 12.0))
     assert question.first.rewards == (0.0, 0.5)
     assert question.second.rewards == (0.5, 1.0)

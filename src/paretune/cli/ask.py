@@ -65,6 +65,8 @@ def ask(
     with Console(quiet=json).closing() as console:
         console.say("reading the run and its replies")
         people = open_people(open_run(run), method)
+        if not list_:
+            people.interview.require_questions()
     if list_:
         _list(people, json)
         return

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from paretune.core.results import MethodResult, RunResult
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError, RunError, nearest
-from paretune.functional.collapse import collapse_cause
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.measuring import as_text
@@ -58,8 +57,8 @@ def open_people(run: RunFolder, method: str | None = None) -> People:
             largest hypervolume, as ``paretune serve`` takes it.
 
     Raises:
-        ConfigError: if the run is not measured, the method is unknown, or nothing can be asked.
-        RunError: if its replies are missing or damaged.
+        ConfigError: if the run is not measured, or the method is unknown.
+        RunError: if its results are damaged.
     """
     config, result = stored_config(run), load_result(run)
     servable = _servable(config, result)
@@ -68,15 +67,7 @@ def open_people(run: RunFolder, method: str | None = None) -> People:
     if method is not None and method not in servable:
         raise ConfigError(f"--method: found {method!r}{nearest(method, servable)}")
     chosen = method or max(servable, key=lambda name: _reached(servable[name]))
-    people = people_of(config, run, result, chosen)
-    if not people.interview.questions:
-        n = len(servable[chosen].points)
-        raise ConfigError(
-            f"{run.path}: found nothing to ask about {chosen} ({n} measured trade-offs), expected "
-            "two well-formed replies to one prompt with different rewards; try another --method, "
-            "or measure more trade-offs"
-        )
-    return people
+    return people_of(config, run, result, chosen)
 
 
 def open_scores(config: RunConfig, run: RunFolder) -> Score:
@@ -115,7 +106,7 @@ def _reached(method: MethodResult) -> float:
 def _read_shown(
     config: RunConfig, run: RunFolder, result: RunResult, method: str
 ) -> dict[str, list[ShownReply]]:
-    """Sound replies of a method to each evaluation prompt, one a trade-off."""
+    """Well-formed replies of a method to each evaluation prompt, one a trade-off."""
     prompts = [_encodable(as_text(prompt)) for prompt in read_test_prompts(config, run)]
     shown: dict[str, list[ShownReply]] = {}
     points = next(m.points for m in result.methods if m.name == method)
@@ -129,8 +120,7 @@ def _read_shown(
             zip(columns["prompt_of"].tolist(), columns["texts"], strict=True)
         ):
             known = columns["well_formed"]
-            is_sound = (known is None or known[row]) and collapse_cause(text) is None
-            if is_sound and prompts[prompt] not in seen:
+            if (known is None or known[row]) and prompts[prompt] not in seen:
                 seen.add(prompts[prompt])
                 rewards = tuple(map(float, columns["rewards"][row]))
                 reply = ShownReply(slug, _encodable(text), rewards)

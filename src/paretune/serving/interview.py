@@ -68,6 +68,21 @@ class Interview:
         """All that may be asked; raises what reading the replies raises."""
         return questions_of(self._replies, self.result.low, self.result.high)
 
+    def require_questions(self) -> None:
+        """Be sure that there is something to ask.
+
+        Raises:
+            ConfigError: if there is not.
+            RunError: if the replies of the run are missing or damaged.
+        """
+        if not self.questions:
+            raise ConfigError(
+                f"{self.result.name}: found nothing to ask about {self.method} "
+                f"({len(self._points[self.method])} measured trade-offs), expected two sound "
+                "replies to one prompt with different rewards; try another --method, or measure "
+                "more trade-offs"
+            )
+
     def standing(self, user: str, answers: tuple[StoredAnswer, ...]) -> Standing:
         """Where a person stands after some answers.
 

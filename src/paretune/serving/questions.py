@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from paretune.core.question import Option, Question
+from paretune.functional.collapse import collapse_cause
 from paretune.functional.draws import hash_keys, uniform
 from paretune.serving.answered import ShownReply
 
@@ -26,9 +28,9 @@ def questions_of(
 ) -> tuple[Question, ...]:
     """Pairs of replies that can be asked about, always the same ones for the same replies.
 
-    Equal texts are no question, and replies with equal rewards tell nothing. Where there are too
-    many pairs, those are kept first in which neither reply is better in everything; among these a
-    hash decides.
+    Equal texts are no question, replies with equal rewards tell nothing, and collapsed ones are not
+    shown. Where there are too many pairs, those are kept first in which neither reply is better in
+    everything; among these a hash decides.
 
     Args:
         replies: to each prompt.
@@ -40,26 +42,40 @@ def questions_of(
         In the order of the prompts and replies, with unit rewards clipped to [0, 1].
 
     Example:
-        >>> told = [ShownReply("1-0", "Oil it.", (2.0, 0.0)), ShownReply("0-1", "No.", (0.0, 1.0))]
-        >>> [q.key for q in questions_of({"It squeaks.": told}, (0.0, 0.0), (4.0, 1.0))]
-        [('It squeaks.', '0-1', '1-0')]
+        >>> told = [ShownReply("1-0", "Oil it now.", (2, 0)), ShownReply("0-1", "Do not.", (0, 1))]
+        >>> more = [ShownReply("0.5-0.5", "Ask me once more.", (1.0, 1.0))]
+        >>> [q.key for q in questions_of({"It squeaks.": told + more}, (0.0, 0.0), (4.0, 1.0))]
+        [('It squeaks.', '0.5-0.5', '1-0')]
     """
-    options = {prompt: _options(shown, low, high) for prompt, shown in replies.items()}
-    pairs, is_clear = [], []
-    for number, mine in enumerate(options.values()):
-        rows, clear = _pairs(np.array([option.rewards for option in mine]))
+    every_distinct = {prompt: _distinct(shown) for prompt, shown in replies.items()}
+    distinct = {prompt: shown for prompt, shown in every_distinct.items() if len(shown) > 1}
+    prompts, pairs, is_clear = list(distinct), [], []
+    for number, shown in enumerate(distinct.values()):
+        rows, clear = _pairs(unit_rewards([r.rewards for r in shown], low, high))
         pairs.append(np.column_stack([np.full(len(rows), number), rows]))
         is_clear.append(clear)
     if not pairs:
         return ()
     every, clear = np.concatenate(pairs), np.concatenate(is_clear)
     draw = uniform(hash_keys(0, _KEPT, np.arange(len(every))))
-    kept = np.sort(np.lexsort((draw, clear))[:most])
-    prompts = list(options)
-    return tuple(
-        Question(options[prompts[p]][i], options[prompts[p]][j], prompts[p])
-        for p, i, j in every[kept].tolist()
-    )
+
+    @functools.cache
+    def option(prompt: int, row: int) -> Option | None:
+        """``None`` = not to be shown. Looked at last: to read every reply of a run takes long."""
+        reply = distinct[prompts[prompt]][row]
+        if collapse_cause(reply.text) is not None:
+            return None
+        return Option(reply.id, tuple(unit_rewards(reply.rewards, low, high).tolist()))
+
+    found = []
+    for at in np.lexsort((draw, clear)).tolist():
+        prompt, *rows = every[at].tolist()
+        first, second = (option(prompt, row) for row in rows)
+        if first is not None and second is not None:
+            found.append((at, Question(first, second, prompts[prompt])))
+            if len(found) == most:
+                break
+    return tuple(question for _, question in sorted(found, key=lambda pair: pair[0]))
 
 
 def unit_rewards(
@@ -76,14 +92,12 @@ def unit_rewards(
     return np.asarray(np.clip(scaled, 0.0, 1.0))
 
 
-def _options(
-    shown: Sequence[ShownReply], low: Sequence[float], high: Sequence[float]
-) -> list[Option]:
-    """One option a text: of equal ones the first."""
-    distinct = {" ".join(reply.text.split()): reply for reply in reversed(shown)}
-    kept = [reply for reply in shown if reply in distinct.values()]
-    unit = unit_rewards([reply.rewards for reply in kept], low, high) if kept else []
-    return [Option(r.id, tuple(map(float, row))) for r, row in zip(kept, unit, strict=True)]
+def _distinct(shown: Sequence[ShownReply]) -> list[ShownReply]:
+    """One reply a text: of equal ones the first."""
+    found: dict[str, ShownReply] = {}
+    for reply in shown:
+        found.setdefault(" ".join(reply.text.split()), reply)
+    return list(found.values())
 
 
 def _pairs(
@@ -91,8 +105,6 @@ def _pairs(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """``(Q, 2)`` rows that differ in their rewards, and whether one is better throughout."""
     first, second = np.triu_indices(len(rewards), k=1)
-    if not len(first):
-        return np.zeros((0, 2), np.int64), np.zeros(0, np.bool_)
     gaps = rewards[first] - rewards[second]
     differ = np.abs(gaps).max(axis=1) > 1e-9
     clear = (gaps >= 0).all(axis=1) | (gaps <= 0).all(axis=1)
