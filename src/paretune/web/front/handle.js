@@ -13,7 +13,7 @@
       svg("circle", { class: "pf-ring", r: 10 }),
       svg("circle", { class: "pf-dot", r: 3.2 }),
     );
-    let at = [0, 0];
+    let at = [];
     let held = null;
 
     // Drawings are made in pixels, and may be shown larger or smaller.
@@ -48,6 +48,8 @@
     });
 
     const put = (x, y) => {
+      // It glides to where it is put, but not from nowhere.
+      if (at.length) node.classList.add("pf-placed");
       at = [x, y];
       node.setAttribute("transform", `translate(${x} ${y})`);
     };

@@ -43,10 +43,12 @@
   const even = (n) => Array.from({ length: n }, () => 1 / n);
   const corner = (n, i) => Array.from({ length: n }, (_, k) => Number(k === i));
 
-  // Four decimals, and a sum of 1: what the address bar holds is what is asked for.
-  const rounded = (tradeoff) => {
+  // Four decimals, and a sum of 1: what the address bar holds is what is asked for. The largest
+  // takes what rounding leaves, or the largest but `kept`.
+  const rounded = (tradeoff, kept = -1) => {
     const weights = tradeoff.map((w) => Math.round(1e4 * Math.max(0, w)) / 1e4);
-    const largest = weights.indexOf(Math.max(...weights));
+    if (weights.length === 1) return [1];
+    const largest = weights.reduce((best, w, i) => (i !== kept && (best < 0 || w > weights[best]) ? i : best), -1);
     const rest = weights.reduce((sum, w, i) => (i === largest ? sum : sum + w), 0);
     weights[largest] = Math.round(1e4 * (1 - rest)) / 1e4;
     return weights;
@@ -54,12 +56,12 @@
 
   // One weight is set, the others keep their shares of the rest.
   const withWeight = (tradeoff, i, weight) => {
-    const wanted = tradeoff.length === 1 ? 1 : Math.min(1, Math.max(0, weight));
+    const wanted = Math.min(1, Math.max(0, weight));
     const rest = tradeoff.reduce((sum, w, k) => (k === i ? sum : sum + w), 0);
     return rounded(tradeoff.map((w, k) => {
       if (k === i) return wanted;
       return (1 - wanted) * (rest > 1e-9 ? w / rest : 1 / (tradeoff.length - 1));
-    }));
+    }), i);
   };
 
   const methodOf = (result, name) => result.methods.find((method) => method.name === name);

@@ -52,8 +52,9 @@
       };
       const below = this.corners[1][1] + foot;
       label(0, { x: width / 2, y: 18, "text-anchor": "middle" }, width - 24);
-      label(1, { x: Math.max(4, this.corners[1][0] - 10), y: below }, width / 2 - 16);
-      label(2, { x: Math.min(width - 4, this.corners[2][0] + 10), y: below, "text-anchor": "end" }, width / 2 - 16);
+      const edge = Math.max(4, this.corners[1][0] - 10);
+      label(1, { x: edge, y: below }, width / 2 - edge - 8);
+      label(2, { x: width - edge, y: below, "text-anchor": "end" }, width / 2 - edge - 8);
     }
 
     // A small triangle a point: the farther it reaches to a corner, the more of that reward.

@@ -13,7 +13,7 @@ const weightsOf = (text, n) => {
 export class State {
   #run;
   #heard = [];
-  #moved = 0;
+  #moved = -Infinity;
 
   // `run`: names of its objectives, the methods that are served, and the one that answers.
   constructor(run) {
@@ -49,7 +49,7 @@ export class State {
     if (fragment === this.#fragment()) return;
     const before = this.values;
     this.values = this.#read();
-    this.#moved = 0;
+    this.#moved = -Infinity;
     for (const hear of this.#heard) hear(this.values, before);
   }
 
