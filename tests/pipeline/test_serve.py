@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+import os
 import queue
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +98,7 @@ def replies(service: Service, asked: list[tuple[str, TradeOff]]) -> list[list[in
 def test_every_method_answers_as_it_was_measured(run: Path, service: Service) -> None:
     tradeoffs = [TradeOff((w, 1 - w)) for w in (0.0, 0.3, 0.5, 1.0)]
     names = list(service.answers.methods)
-    assert names == [str(m.get("label", m["method"])) for m in METHODS[:-1]], "all but best of n"
+    assert names == [str(m.get("label", m["method"])) for m in METHODS]
     asked = [(name, tradeoff) for tradeoff in tradeoffs for name in names]
     found = replies(service, asked)
     base = service.answers._base
@@ -124,7 +132,8 @@ def test_a_damaged_policy_is_not_served(run: Path) -> None:
 @pytest.mark.slow
 def test_the_default_is_the_largest_front(service: Service, run: Path) -> None:
     reached = {m.name: m.hypervolume.value for m in service.result.methods if m.hypervolume}
-    best = max(service.answers.methods, key=lambda name: reached[name])
+    single = [name for name in service.answers.methods if name != "best_of_n"]
+    best = max(single, key=lambda name: reached[name])
     assert service.wishes.default == best
     with pytest.raises(ConfigError, match=r"--method: found 'other'; known: .*rewarded_soups"):
         open_service(RunFolder(run), "other")
@@ -148,6 +157,17 @@ def test_an_exported_policy_answers_like_the_served_one(run: Path, tmp_path: Pat
     assert told.exit_code == 0, told.output
     assert "README.md" in told.output
     assert (tmp_path / "out" / "front.png").stat().st_size > 1000
+    card = (tmp_path / "out" / "README.md").read_text()
+    records = json.loads((run / "1-records" / "manifest.json").read_text())
+    normalizer = json.loads((run / "2-rewards" / "rewards-normalizer.json").read_text())
+    for said in (
+        "# tiny: helpful 0.3, concise 0.7", "merge(expert-0:0.3, expert-1:0.7)", "front.png",
+        "Measured at the nearest trade-off, 0.5, 0.5, mean rewards", "| seed | 0 |",
+        "| data | the embedded world handy, scenario A, 48 pairs |",
+        f"sha256 `{records['files']['train.jsonl']['sha256']}`", f"torch {torch.__version__}",
+        f"| concise | {normalizer['objectives']['concise']['mean']:.4g} |",
+    ):  # fmt: skip
+        assert said in card, card
     service = open_service(RunFolder(run))
     (expected,) = replies(service, [("rewarded_soups", TradeOff((0.3, 0.7)))])
     assert service.scheduler.close(60)
@@ -176,4 +196,80 @@ def test_a_grid_is_what_vllm_is_given(run: Path, tmp_path: Path) -> None:
               "--method", "mod_decoding"],
     )  # fmt: skip
     assert "paretune serve does" in str(mixed.exception)
+    best = CliRunner().invoke(
+        app, ["export", str(run), str(tmp_path / "m"), "--preference", "0.5,0.5",
+              "--method", "best_of_n"],
+    )  # fmt: skip
+    assert "found the best of 2 replies" in str(best.exception)
     assert not (tmp_path / "m").exists() and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_the_best_of_several_replies_is_the_one_that_the_run_would_give(run: Path) -> None:
+    from starlette.testclient import TestClient
+
+    from paretune.serving.app import build_app
+
+    made = open_service(RunFolder(run))
+    with TestClient(build_app(made, "k"), headers={"Authorization": "Bearer k"}) as client:
+        for prompt in ("how do i clean the lamp ?", "tell me how to paint the door ."):
+            asked = {"prompt": prompt, "seed": 3, "max_tokens": 8, "logprobs": 0}
+            given = client.post("/v1/completions", json=asked | {"model": "tiny/best_of_n@1,0"})
+            assert given.status_code == 200, given.text
+            # The same two draws of the base, and what the scorers of the run say of them.
+            texts = [choice["text"] for choice in _of_base(made, prompt)]
+            rewards = client.post("/api/rewards", json={"prompt": prompt, "replies": texts})
+            helpful = [row[0] for row in rewards.json()["rewards"]]
+            best = texts[max(range(2), key=lambda n: (helpful[n], -n))]
+            assert given.json()["choices"][0]["text"] == best
+    assert made.scheduler.close(60)
+
+
+def _of_base(made: Service, prompt: str) -> list[dict[str, str]]:
+    boxes: list[queue.SimpleQueue[Token | Ended]] = [queue.SimpleQueue() for _ in range(2)]
+    answer = made.answers.answer("best_of_n", TradeOff((1.0, 0.0)))
+    ids = made.words.ids(prompt, answer.steering, 8)
+    made.scheduler.ask(
+        [
+            Asked(answer.model, answer.rows, ids, Sampling(1.0, 1.0, 3, n), 8, box.put)
+            for n, box in enumerate(boxes)
+        ]
+    )
+    found = []
+    for box in boxes:
+        tokens: list[int] = []
+        while isinstance(event := box.get(timeout=120), Token):
+            tokens.append(event.id)
+        found.append({"text": made.words.text(tokens)})
+    return found
+
+
+@pytest.mark.slow
+def test_the_command_ends_whole_when_it_is_told_to(run: Path) -> None:
+    """SIGTERM to a real server with streams running: they end, nobody new is taken, exit code 0."""
+    words = [str(Path(sys.executable).with_name("paretune")), "serve", str(run), "--port", "0"]
+    environment = os.environ | {"PARETUNE_API_KEY": "k"}
+    with subprocess.Popen(
+        [*words, "--rows", "2"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        told = next(line for line in process.stdout if "http://127.0.0.1:" in line)
+        port = int(told.split("http://127.0.0.1:")[1].split("/")[0])
+        lines = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(40)]
+        headers = {"Authorization": "Bearer k", "Content-Type": "application/json"}
+        asked = {"model": "tiny", "prompt": "how do i open a jar ?", "max_tokens": 100}
+        for n, line in enumerate(lines):
+            body = json.dumps(asked | {"stream": True, "seed": n, "temperature": 2}).encode()
+            line.request("POST", "/v1/completions", body, headers)
+        first = [lines[0].getresponse(), lines[-1].getresponse()]
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        answers = [first[0], *(line.getresponse() for line in lines[1:-1]), first[1]]
+        assert all(answer.read().endswith(b"data: [DONE]\n\n") for answer in answers)
+        for line in lines:
+            line.close()
+        assert process.wait(30) == 0
+        assert time.monotonic() - started < 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from typing import Annotated
 
 import typer
@@ -45,27 +46,28 @@ def serve(
     from paretune.serving.app import build_app
     from paretune.serving.connections import listening, open_socket, run_until_told
 
-    opened = open_socket(host, port)
-    port = opened.getsockname()[1]
-    with Console().closing() as console:
-        console.say("reading the run and its policies")
-        service = open_service(open_run(run), method, rows=rows, waiting=queue)
-    shown = key or secrets.token_urlsafe(24)
-    names = ", ".join(service.result.objectives)
-    default = service.wishes.default
-    tell(f"serving {service.result.name}: {names}; {default} answers")
-    at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    page = f"{at}/   (the page asks for the key)" if key else f"{at}/#key={shown}"
-    tell(f"\nresult: {page}\n        {at}/v1   (the API)")
-    first = service.result.objectives[0]
-    tell(
-        "next:   open the first in a browser, or\n"
-        f"        curl -s {at}/v1/completions -H 'Authorization: Bearer "
-        f"{'$' + _KEY if key else shown}' -H 'Content-Type: application/json' "
-        f'-d \'{{"model": "{service.result.name}", "prompt": "...", "preference": '
-        f'{{"{first}": 1}}}}\''
-    )
-    # Beside those whose replies are at work: connections that wait, and those that are refused.
-    server = listening(build_app(service, shown), most=rows + queue + 192)
-    run_until_told(server, opened)
-    service.scheduler.close(5)
+    with open_socket(host, port) as opened:
+        port = opened.getsockname()[1]
+        with Console().closing() as console:
+            console.say("reading the run and its policies")
+            service = open_service(open_run(run), method, rows=rows, waiting=queue)
+        shown = key or secrets.token_urlsafe(24)
+        names = ", ".join(service.result.objectives)
+        default = service.wishes.default
+        tell(f"serving {service.result.name}: {names}; {default} answers")
+        at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        page = f"{at}/   (the page asks for the key)" if key else f"{at}/#key={shown}"
+        tell(f"\nresult: {page}\n        {at}/v1   (the API)")
+        first = service.result.objectives[0]
+        tell(
+            "next:   open the first in a browser, or\n"
+            f"        curl -s {at}/v1/completions -H 'Authorization: Bearer "
+            f"{'$' + _KEY if key else shown}' -H 'Content-Type: application/json' "
+            f'-d \'{{"model": "{service.result.name}", "prompt": "...", "preference": '
+            f'{{"{first}": 1}}}}\''
+        )
+        # Beside those whose replies are at work: connections that wait, and those that are refused.
+        server = listening(build_app(service, shown), most=rows + queue + 192)
+        sys.stdout.flush()  # whoever reads a pipe waits for the address
+        run_until_told(server, opened)
+        service.scheduler.close(5)

@@ -8,19 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import yaml
-
 from paretune.core.results import RunResult
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError, nearest
 from paretune.pipeline.base import existing_base
+from paretune.pipeline.export_card import Card
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.replies import load_steered
 from paretune.pipeline.run import load_result, stored_config
-from paretune.pipeline.serve import served_methods
-from paretune.pipeline.sweep import in_words
+from paretune.pipeline.serve import best_method, served_methods
 from paretune.reporting.figure import write_figure
-from paretune.reporting.plain import markdown, markdown_code
 from paretune.safety.files import move, write_text
 from paretune.serving.answers import ServedMethod
 
@@ -82,6 +79,11 @@ def export_run(
     try:
         for tradeoff in tradeoffs:
             steering = served.steer(tradeoff)
+            if steering.candidates > 1:
+                raise ConfigError(
+                    f"export: found the best of {steering.candidates} replies, expected one "
+                    "policy: no single model answers like them (paretune serve does)"
+                )
             folders = [served.folders[p] for p in steering.policies if p in served.folders]
             model: Any
             if len(folders) == 1 and is_tradeoff_folder(folders[0]):
@@ -93,8 +95,9 @@ def export_run(
                 model.eval(), load_tokenizer(base), base, place, is_merged=is_merged,
                 weights=steering.tradeoff.weights,
             )  # fmt: skip
-            words = in_words(steering)
-            _write_card(place, result, served.name, steering.tradeoff, words, kind, base)
+            card = Card(config, run, result, served.name, steering, kind, base)
+            write_figure([result], place / "front.png")
+            write_text(place / "README.md", card.markdown())
             final_place = out if len(tradeoffs) == 1 else out / tradeoff.slug
             done.append(Exported(final_place, kind, steering.tradeoff, base))
         move(staging, out)
@@ -124,57 +127,4 @@ def _method(methods: dict[str, ServedMethod], name: str | None, result: RunResul
         raise ConfigError(f"{result.name}: found no method with a policy to export, expected one")
     if name is not None and name not in methods:
         raise ConfigError(f"--method: found {name!r}{nearest(name, methods)}")
-    reached = {m.name: m.hypervolume.value for m in result.methods if m.hypervolume}
-    return methods[name or max(methods, key=lambda m: reached.get(m, -1.0))]
-
-
-def _write_card(
-    folder: Path, result: RunResult, method: str, tradeoff: TradeOff, words: str, kind: str,
-    base: str,
-) -> None:  # fmt: skip
-    """``README.md`` and ``front.png``: what this is, and where on the front it lies."""
-    write_figure([result], folder / "front.png")
-    names = result.objectives
-    front = {
-        "library_name": "peft" if kind == "adapter" else "transformers",
-        "base_model": base,
-        "tags": ["paretune", "alignment", "multi-objective", method],
-    }
-    weights = ", ".join(
-        f"{markdown(n)} {w:g}" for n, w in zip(names, tradeoff.weights, strict=True)
-    )
-    axes = ", ".join(
-        f"{markdown(n)} [{lo:g}, {hi:g}]"
-        for n, lo, hi in zip(names, result.low, result.high, strict=True)
-    )
-    load = (
-        "from transformers import AutoModelForCausalLM\n"
-        "model = AutoModelForCausalLM.from_pretrained(FOLDER)"
-    )
-    if kind == "adapter":
-        load = (
-            "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n"
-            f"base = AutoModelForCausalLM.from_pretrained({base!r})\n"
-            "model = PeftModel.from_pretrained(base, FOLDER)"
-        )
-    write_text(
-        folder / "README.md",
-        f"""---
-{yaml.safe_dump(front, sort_keys=False).strip()}
----
-
-# {markdown(result.name)}: {weights}
-
-One policy of a Pareto front: trained with {markdown_code(method)}, answering by
-{markdown_code(words)}. Axes and the raw rewards that count as 0 and 1: {axes}
-({markdown(result.box_from)}).
-
-![Measured fronts](front.png)
-
-```python
-{load}
-```
-
-Made with paretune.
-""",
-    )
+    return methods[name or best_method(result, methods)]

@@ -19,7 +19,6 @@ from paretune.core.rewards import Normalizer
 from paretune.engines.lm.encode import Encoder
 from paretune.errors import ConfigError
 from paretune.functional.few_shot_prompt import split_generated
-from paretune.functional.scalarize import chebyshev
 from paretune.scoring.score import score_responses
 from paretune.scoring.scorer import Scorer
 
@@ -159,22 +158,6 @@ def positions_of(model: Any) -> int | None:
     """Tokens that a model has positions for, where its config says so."""
     found = getattr(model.config, "max_position_embeddings", None)
     return None if found is None else int(found)
-
-
-def candidate_utility(
-    steering: Steering, normalizer: Normalizer, rewards: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """``(R,)`` how good candidates are for the steering's trade-off.
-
-    ``linear`` weighs z-scores; ``chebyshev`` takes the worst weighted shortfall in the unit range
-    of the training rewards.
-    """
-    weights = steering.tradeoff.array
-    if steering.utility == "linear":
-        return normalizer.standardize(rewards) @ weights
-    low, high = np.asarray(normalizer.low), np.asarray(normalizer.high)
-    span = np.where(high > low, high - low, 1.0)
-    return chebyshev((rewards - low) / span, steering.tradeoff.weights)
 
 
 def write_replies(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from paretune.core.policy import Steering
+from paretune.core.record import Prompt
 from paretune.core.results import RunResult
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError, RunError, nearest
@@ -17,13 +21,15 @@ from paretune.pipeline.base import existing_base
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
 from paretune.pipeline.replies import load_steered, positions_of
-from paretune.pipeline.rewards import read_normalizer
+from paretune.pipeline.rewards import read_normalizer, scorers
 from paretune.pipeline.run import load_result, stored_config
 from paretune.pipeline.sweep import MethodPlan, plan_run
 from paretune.pipeline.tasks import TrainTask
 from paretune.safety.manifest import find_problems
+from paretune.scoring.score import score_responses
 from paretune.serving.answers import Answers, ServedMethod
 from paretune.serving.app import Service
+from paretune.serving.candidates import Candidates, Rate
 from paretune.serving.reward_route import Rewards
 from paretune.serving.scheduler import Scheduler
 from paretune.serving.wishes import Wishes
@@ -70,13 +76,14 @@ def open_service(
         answers.load, int(encoder.tokenizer.eos_token_id), encoder.pad_id, rows=rows,
         waiting=waiting, autocast=lambda: autocast(device, fast_dtype(device)),
     )  # fmt: skip
-    default = method or _best(result, methods)
+    default = method or best_method(result, methods)
     people = people_of(config, run, result, default)
     wishes = Wishes(result, methods, default, people.learned)
     limit = config.generate.max_new_tokens
     return Service(
         result, answers, wishes, words, scheduler, limit, lambda: secrets.randbits(31), people,
         Rewards(partial(open_scores, config, run)),
+        Candidates(partial(_open_rate, config, run), words.normalizer),
     )  # fmt: skip
 
 
@@ -92,8 +99,8 @@ def served_methods(config: RunConfig, run: RunFolder, result: RunResult) -> dict
             continue
         steer = partial(_steer, built, plan.tradeoffs)
         sample = steer(plan.tradeoffs[0])
-        if sample.candidates > 1 or sample.shots is not None:
-            continue  # several replies are drawn for one, or a user's pairs are needed
+        if sample.shots is not None:
+            continue  # whose pairs the prompt would show is not known
         folders = _folders(plan)
         for folder in folders.values():
             _require_intact(folder)
@@ -125,9 +132,22 @@ def _require_intact(folder: Path) -> None:
         raise RunError(f"{'; '.join(problems)}: damaged; run the run again to make it again")
 
 
-def _best(result: RunResult, methods: dict[str, ServedMethod]) -> str:
-    def reached(name: str) -> float:
-        found = next(m for m in result.methods if m.name == name).hypervolume
-        return -1.0 if found is None else found.value
+def best_method(result: RunResult, methods: Mapping[str, ServedMethod]) -> str:
+    """The method of the largest hypervolume, of those that answer with one reply if there are."""
 
-    return max(methods, key=reached)
+    def rank(name: str) -> tuple[bool, float]:
+        volume = next(m for m in result.methods if m.name == name).hypervolume
+        steering = methods[name].steer(TradeOff.even(len(result.objectives)))
+        return steering.candidates == 1, -1.0 if volume is None else volume.value
+
+    return max(methods, key=rank)
+
+
+def _open_rate(config: RunConfig, run: RunFolder) -> Rate:
+    """What rates candidates as the evaluation of the run did."""
+    found = scorers(config, run, "rewards")
+
+    def rate(prompt: Prompt, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        return score_responses([prompt] * len(texts), texts, found)
+
+    return rate

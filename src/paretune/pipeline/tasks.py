@@ -16,6 +16,7 @@ from paretune.core.policy import Steering
 from paretune.core.record import Prompt
 from paretune.core.rewards import Normalizer
 from paretune.engines.lm.settings import TrainSettings
+from paretune.functional.candidates import candidate_utility
 from paretune.pipeline.comparisons import Materials, read_materials
 from paretune.pipeline.config import RunConfig
 from paretune.pipeline.folder import RunFolder, Sealed
@@ -30,7 +31,6 @@ from paretune.pipeline.job_inputs import conditioned_prompts, job_inputs, round_
 from paretune.pipeline.records import read_test_prompts
 from paretune.pipeline.replies import (
     REPLIES,
-    candidate_utility,
     draw,
     load_steered,
     score_drawn,

@@ -106,10 +106,10 @@ class Answers:
             ConfigError: if the method is unknown, or steers in a way that is not served.
         """
         steering = self.methods[method].steer(tradeoff)
-        if steering.candidates > 1 or steering.shots is not None:
-            how = "several candidates" if steering.candidates > 1 else "pairs in the prompt"
+        if steering.shots is not None:
             raise ConfigError(
-                f"{method}: found steering by {how}, expected one policy, or several of one reply"
+                f"{method}: found steering by pairs in the prompt, expected another way: whose "
+                "pairs they would be is not known"
             )
         told = RowSteering((1.0,), steering.told, steering.tradeoff.weights)
         used = {p: w for p, w in zip(steering.policies, steering.weights, strict=True) if w != 0}

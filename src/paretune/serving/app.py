@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 from fastapi import FastAPI, Request
@@ -14,11 +15,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from paretune.core.policy import Steering
+from paretune.core.record import Prompt
 from paretune.core.results import RunResult, to_json
 from paretune.engines.lm.row_sampling import Sampling
-from paretune.errors import BusyError, InputError
+from paretune.errors import BusyError, InputError, ParetuneError, RunError
 from paretune.serving.answers import Answers
 from paretune.serving.bodies import Body, chat_body, completion_body
+from paretune.serving.candidates import Candidates
 from paretune.serving.guard import Guard
 from paretune.serving.metrics import Metrics
 from paretune.serving.page import add_page
@@ -47,6 +51,7 @@ class Service:
         seed: gives the seed of a request that brings none.
         people: who find their trade-off by answering questions.
         rewards: of any reply.
+        candidates: chooses where a method draws several replies for one.
     """
 
     result: RunResult
@@ -58,6 +63,7 @@ class Service:
     seed: Callable[[], int]
     people: People | None = None
     rewards: Rewards | None = None
+    candidates: Candidates | None = None
     started: float = field(default_factory=time.time)
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -106,7 +112,8 @@ async def _reply(
     ids = service.words.ids(prompt, answer.steering, max_tokens)
     seed = service.seed() if wanted.seed is None else wanted.seed
     heat = 1.0 if wanted.temperature is None else wanted.temperature
-    ways = [Sampling(heat, wanted.top_p or 1.0, seed, n) for n in range(wanted.n or 1)]
+    n = (wanted.n or 1) * answer.steering.candidates
+    ways = [Sampling(heat, wanted.top_p or 1.0, seed, number) for number in range(n)]
     replies = Replies(answer, ids, ways, max_tokens, service.words.text, wanted.stops, top or 0)
     replies.send(service.scheduler)
     service.metrics.asked(len(ways), len(ids))
@@ -115,27 +122,51 @@ async def _reply(
         "logprobs": top is not None, "seed": seed,
         "paretune": _used(service, wish, answer.steering),
     }  # fmt: skip
+    choose = None
+    if answer.steering.candidates > 1:
+        choose = partial(_choose, service, replies, answer.steering, prompt)
     if wanted.stream:
         usage = wanted.stream_options is not None and wanted.stream_options.include_usage
         return StreamingResponse(
-            _stream(service, replies, facts, body, usage), media_type="text/event-stream"
+            _stream(service, replies, facts, body, usage, choose), media_type="text/event-stream"
         )
     await replies.whole(http.receive)
     service.metrics.answered(replies.n_tokens)
-    if any(choice.reason == "error" for choice in replies.choices):
-        told = next(c.problem for c in replies.choices if c.reason == "error")
-        return JSONResponse(problem(f"the model failed: {told}", "server_error"), 500)
+    if choose is not None:
+        await choose()
+    if replies.problem:
+        return JSONResponse(problem(f"the model failed: {replies.problem}", "server_error"), 500)
     return JSONResponse(body.whole(replies, facts))
 
 
+async def _choose(service: Service, replies: Replies, steering: Steering, prompt: Prompt) -> None:
+    """Keep the best of all replies, once they have ended."""
+    if replies.problem:
+        return
+    if service.candidates is None:
+        raise RunError("server: found no scorers that choose among replies, expected the run's")
+    texts = [choice.text.text for choice in replies.choices]
+    replies.keep(await service.candidates.best(steering, prompt, texts))
+
+
 async def _stream(
-    service: Service, replies: Replies, facts: dict[str, Any], body: Body, usage: bool
-) -> AsyncIterator[str]:
+    service: Service, replies: Replies, facts: dict[str, Any], body: Body, usage: bool,
+    choose: Callable[[], Awaitable[None]] | None,
+) -> AsyncIterator[str]:  # fmt: skip
     """Server-sent events; left early, the replies are cancelled."""
     try:
+        pieces = replies.pieces()
+        if choose is not None:
+            async for _ in pieces:
+                pass  # which of them is given is known at the end
+            try:
+                await choose()
+            except ParetuneError as error:  # what a stream was answered with can be no other
+                replies.keep([0], str(error))
+            pieces = replies.kept()
         for chunk in body.opening(replies, facts):
             yield _event(chunk)
-        async for piece in replies.pieces():
+        async for piece in pieces:
             yield _event(body.piece(replies, facts, piece))
         if usage:
             yield _event(body.usage(replies, facts))

@@ -72,6 +72,7 @@ class Request:
     ) -> None:  # fmt: skip
         self.id = uuid.uuid4().hex
         self.choices = [Choice(GrowingText(decode, stops)) for _ in sampling]
+        self._drawn = self.choices
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Token | Ended]] = asyncio.Queue()
         self._asked = [
@@ -95,12 +96,28 @@ class Request:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all replies."""
-        return sum(len(choice.tokens) for choice in self.choices)
+        """Tokens of all replies, of those that were dropped too."""
+        return sum(len(choice.tokens) for choice in self._drawn)
+
+    @property
+    def problem(self) -> str:
+        """What went wrong with one of them; empty = nothing."""
+        return next((c.problem for c in self.choices if c.reason == "error"), "")
+
+    def keep(self, numbers: Sequence[int], problem: str = "") -> None:
+        """Of replies that have ended, those that are given; or what went wrong with the choice."""
+        self.choices = [self._drawn[n] for n in numbers]
+        for choice in self.choices if problem else ():
+            choice.reason, choice.problem = "error", problem
+
+    async def kept(self) -> AsyncIterator[Piece]:
+        """Replies that are given, each in one piece."""
+        for n, choice in enumerate(self.choices):
+            yield Piece(n, choice.text.text, tuple(choice.tokens), choice.reason)
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """What is new, until all replies have ended. Left early, the rest is cancelled."""
-        left = len(self.choices)
+        left = len(self._drawn)
         try:
             while left:
                 index, event = await self._events.get()
@@ -131,7 +148,7 @@ class Request:
         self.cancel()
 
     def _take(self, index: int, event: Token | Ended) -> Piece | None:
-        choice = self.choices[index]
+        choice = self._drawn[index]
         if choice.reason:
             return None  # it stopped at a text; the rows' own end comes after
         if isinstance(event, Token):
