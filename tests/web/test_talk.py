@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.web.conftest import Tab, score
 
@@ -103,6 +104,23 @@ def test_one_prompt_at_several_trade_offs_with_rewards(tab: Tab) -> None:
     page.get_by_label("Remove column 1").click()
     assert columns.count() == 3
     assert "columns=soups%400.5,0.5%3Bsoups%400,1%3Bsoups%400.8,0.2" in tab.fragment
+
+
+def test_a_column_that_fails_says_so_and_the_others_go_on(tab: Tab) -> None:
+    def fail_one(route: Any) -> None:
+        if route.request.post_data_json["preference"]["helpful"] == 1:
+            route.fulfill(status=500, json={"error": {"message": "out of memory"}})
+        else:
+            route.continue_()
+
+    page = tab.open("tab=compare").page
+    page.route("**/v1/chat/completions", fail_one)
+    with page.expect_response("**/api/rewards") as judged:
+        tab.say("w7", "Prompt for all columns")
+    columns = page.locator(".column")
+    assert "out of memory" in columns.nth(0).get_by_role("alert").inner_text()
+    assert len(judged.value.request.post_data_json["replies"]) == 2
+    assert columns.nth(1).locator(".bars").count() == 1
 
 
 def test_a_run_without_scorers_says_so_once(tab: Tab) -> None:

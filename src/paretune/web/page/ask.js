@@ -5,6 +5,7 @@ import { Users } from "./users.js";
 
 const { html, inWords, percent, printable, rounded } = paretoFront;
 const KEYS = { 1: "first", 2: "second", 0: "same" };
+const KINDS = { linear: "the sum of what you get", chebyshev: "what you get least of" };
 const USER = /^[A-Za-z0-9._-]{1,64}$/;
 
 export class Ask {
@@ -124,9 +125,9 @@ export class Ask {
     const facts = [];
     if (Number.isFinite(estimate.loss)) facts.push(`Not knowing you better costs about ${percent(estimate.loss)} of what is possible.`);
     const kinds = Object.entries(estimate.utility ?? {}).sort((a, b) => b[1] - a[1]);
-    if (kinds.length > 1) facts.push(`Your answers look ${kinds.map(([kind, share]) => `${kind} (${Math.round(100 * share)} %)`).join(" or ")}.`);
+    if (kinds.length > 1) facts.push(`You seem to go by ${kinds.map(([kind, share]) => `${KINDS[kind] ?? kind} (${Math.round(100 * share)} %)`).join(" or ")}.`);
     clear(
-      this.estimate, html("h3", {}, "What your answers say"), rows,
+      this.estimate, html("h3", {}, "What your answers say"), html("p", { class: "quiet" }, "Weights with 90 % intervals."), rows,
       html("p", { class: "quiet" }, `Served to you: ${inWords(names, listed(names, served.tradeoff))}, by ${served.method}. ${facts.join(" ")}`),
       button("Use it", () => this.use(user), { class: "strong" }),
     );

@@ -75,11 +75,11 @@ export class Compare {
       "select", { "aria-label": `Method of column ${i + 1}`, onchange: () => put({ method: select.value }, true) },
       methods.map((name) => html("option", { value: name, selected: name === column.method }, name)),
     );
-    const drop = button("Remove", () => {
+    const drop = button("×", () => {
       this.state.set({ columns: this.chosen.filter((_, k) => k !== i) });
       this.field.focus();
-    }, { class: "plain", "aria-label": `Remove column ${i + 1}`, disabled: n <= FEWEST });
-    const here = button("Take the current place", () => put({ method: select.value = this.state.values.method, tradeoff: this.state.values.tradeoff }, true), { class: "plain" });
+    }, { class: "plain drop", "aria-label": `Remove column ${i + 1}`, title: "Remove this column", disabled: n <= FEWEST });
+    const here = button("Use the chosen place", () => put({ method: select.value = this.state.values.method, tradeoff: this.state.values.tradeoff }, true), { class: "plain" });
     const body = html("div", { class: "answer" });
     const node = html(
       "section", { class: "column", "aria-label": `Column ${i + 1}` },

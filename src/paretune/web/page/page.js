@@ -85,7 +85,7 @@ const start = async () => {
   at("title").textContent = name;
   document.title = `${name} · paretune`;
   at("about").textContent = printable(
-    `${run.names.join(", ")}: ${run.methods.length} ${run.methods.length === 1 ? "method" : "methods"} measured on ${run.result.n_prompts.toLocaleString("en-US")} prompts, served for any trade-off.`,
+    `${run.names.join(", ")}: any trade-off, by ${run.methods.length} ${run.methods.length === 1 ? "method" : "methods"}, measured on ${run.result.n_prompts.toLocaleString("en-US")} prompts.`,
   );
   at("main").hidden = false;
   const state = new State(run);
