@@ -30,9 +30,10 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import itertools
+
 import numpy as np
 from train_step import SIZES, Size, new_model, new_tokenizer
-import itertools
 
 AT_ONCE = 64
 RANK = 8
