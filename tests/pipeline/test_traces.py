@@ -70,7 +70,7 @@ def test_jobs_of_a_group_are_told_apart_from_what_they_share(run: RunFolder) -> 
     jobs = [job("head-0", (0, 1)), job("head-1", (1, 0))]
     log = lines({"step": 1, "loss": 1.0, "head-1/gain/good": 2.0, "0/loss/short": 3.0})
     training(run, "ham/hypervolume", jobs, {"metrics.jsonl": log})
-    shared, short, good = read_traces(run, AXES)
+    shared, good, short = read_traces(run, AXES)
     assert (shared.policy, shared.tradeoff) == ("hypervolume", None)
     assert set(shared.curves) == {("loss", "")}
     assert (short.policy, short.tradeoff) == ("head-0", (0.0, 1.0))
@@ -97,7 +97,7 @@ def test_floors_have_value_price_and_refreshes(run: RunFolder) -> None:
     floors = {"primary-0": {"short": 0.5}, "primary-1": {"good": 1.5}}
     logs = {"metrics.jsonl": lines({"step": 2, "loss": 1.0}), "multipliers.jsonl": lines(*rows)}
     training(run, "mopo/heads", jobs, logs, floors=floors)
-    shared, last, first = read_traces(run, AXES)
+    shared, first, last = read_traces(run, AXES)
     assert shared.floors == ()
     assert [t.policy for t in (first, last)] == ["primary-0", "primary-1"]
     (short,), (good,) = first.floors, last.floors

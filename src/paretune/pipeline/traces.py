@@ -28,8 +28,8 @@ def read_traces(run: RunFolder, objectives: Sequence[str]) -> tuple[TrainingTrac
         objectives: of the run, in their order.
 
     Returns:
-        By method and trade-off. A log that is missing, damaged or of another version is left out:
-        a report does without.
+        By method and trade-off, the first objective's first. A log that is missing, damaged or of
+        another version is left out: a report does without.
     """
     found: list[TrainingTrace] = []
     for folder in _trainings(run.stage(4)):
@@ -38,7 +38,11 @@ def read_traces(run: RunFolder, objectives: Sequence[str]) -> tuple[TrainingTrac
             found += _of_training(folder, manifest, objectives)
         except (RunError, OSError, LookupError, TypeError, ValueError, AttributeError):
             continue
-    return tuple(sorted(found, key=lambda t: (t.method, t.tradeoff or (), t.policy)))
+
+    def place(trace: TrainingTrace) -> tuple[str, list[float], str]:
+        return trace.method, [-w for w in trace.tradeoff or ()], trace.policy
+
+    return tuple(sorted(found, key=place))
 
 
 def _trainings(policies: Path) -> Iterator[Path]:

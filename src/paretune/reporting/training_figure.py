@@ -34,7 +34,11 @@ QUANTITIES = {
         "same of the other one, in nats.",
     ),
     "loss": ("loss", "What is minimized."),
-    "weight": ("weight in the step", "Share of the step that the objective drives."),
+    "weight": (
+        "weight in the step",
+        "What the loss gains when every loss of the objective grows by one: how much it drives the "
+        "step.",
+    ),
     "ess": (
         "effective sample size",
         "Share of the responses of a step that carry the weights of a constrained policy.",
@@ -157,7 +161,10 @@ def curve_drawings(
     """
     found = []
     for quantity, (name, _) in QUANTITIES.items():
-        for place in ((quantity, objective) for objective in (*objectives, "")):
+        named = [o for o in objectives if any((quantity, o) in t.curves for t in traces)]
+        # The margin of pairs in whatever order a job has them says less than that of labels.
+        shown = named if named and quantity == "margin" else (*named, "")
+        for place in ((quantity, objective) for objective in shown):
             lines = [t for t in traces if place in t.curves]
             if lines:
                 title = f"{place[1]}: {name}" if place[1] else name
@@ -244,6 +251,8 @@ def _floor(trace: TrainingTrace, floor: FloorTrace, prefix: str) -> Drawn:
             for step in floor.refreshes:
                 axes.axvline(step, color=look.LIMIT, lw=1, ls=(0, (1, 2)), zorder=1)
         above.set(ylabel=objective)
+        if is_averaged:
+            above.set_ylim(*_most(floor))
         above.tick_params(labelbottom=False)
         below.set(ylabel="multiplier")
         below.set_ylim(bottom=0, top=max(1e-3, 1.2 * max(floor.multiplier.values)))
@@ -253,6 +262,14 @@ def _floor(trace: TrainingTrace, floor: FloorTrace, prefix: str) -> Drawn:
         label = f"{title}: {measured}, and the multiplier, along the training"
         svg = on_page(figure, prefix, label, {}, {**look.VARIABLES, color: css})
     return Drawn(title, svg, sentence)
+
+
+def _most(floor: FloorTrace) -> tuple[float, float]:
+    """The average and the floor as a whole, of single batches the middle: they vary far more."""
+    batches = np.quantile(floor.value.values, (0.1, 0.9))
+    values = [*floor.average.values, *floor.floor.values, *batches]
+    air = 0.08 * (max(values) - min(values)) or 0.05
+    return min(values) - air, max(values) + air
 
 
 def _line(axes: Axes, curve: Curve, **style: Any) -> None:

@@ -94,6 +94,18 @@ def test_small_batches_of_a_step_are_one_big_batch(
     assert float((whole - parts).abs().max()) < 1e-9
 
 
+def test_the_log_tells_no_loss_of_an_objective_without_weight(lab: Any, tmp_path: Path) -> None:
+    model, data = lab.model(), lab.preferences(12)
+    lines: list[dict[str, float]] = []
+    train_scalarized(
+        [job(Linear(), (1.0, 0.0))], lab.job_data(data, model), model, lab.pad, SETTINGS, tmp_path,
+        lambda step, steps, numbers: lines.append(dict(numbers)),
+    )  # fmt: skip
+    assert all(line["loss/good"] > 0 and "loss/short" not in line for line in lines)
+    assert all({"margin/good", "margin/short"} <= set(line) for line in lines)
+    assert lines[0]["weight/short"] == 0
+
+
 def test_a_mean_over_pairs_needs_one_pass(lab: Any, tmp_path: Path) -> None:
     # Missing labels: a pair that says nothing does not count in the mean of any batch.
     data = lab.preferences(12)

@@ -305,7 +305,8 @@ class _Step:
 
     def _note(self, policy: int, found: Scalarized, at: StepLosses) -> float:
         """The loss; and for the log what each objective costs, and how much it drives the step."""
-        means = mean_losses(at.losses, at)
+        # Of an objective without weight nothing is measured: 0 would be told as a loss.
+        means = torch.where(mean_weights(at) > 0, mean_losses(at.losses, at), torch.nan)
         prefix = "" if len(self._losses) == 1 else f"{policy}/"
         for column, name in self._pairs.objectives:
             self._facts[f"{prefix}loss/{name}"] = means[column]
