@@ -21,6 +21,7 @@ from paretune.serving.people import People
 from paretune.serving.reward_route import Rewards
 from paretune.serving.scheduler import Scheduler
 from paretune.serving.users import Users
+from paretune.serving.wishes import Wishes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
@@ -68,6 +69,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         dataclasses.replace(
             made,
             result=result,
+            wishes=Wishes(result, made.answers.methods, "soups", people.learned),
             people=people,
             rewards=Rewards(lambda: score),
             scheduler=Scheduler(made.answers.load, 2, 0, autocast=slowed),

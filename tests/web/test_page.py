@@ -33,6 +33,8 @@ def test_without_the_key_it_is_asked_for(tab: Tab) -> None:
     assert not page.locator("#main").is_visible()
     assert field.evaluate("field => field === document.activeElement")
     page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.activeElement.id === 'key'")
     field.fill("wrong")
     page.keyboard.press("Enter")
     page.get_by_text("does not know this key").wait_for()

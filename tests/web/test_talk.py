@@ -160,7 +160,9 @@ def test_choices_lead_to_a_trade_off_that_is_used(tab: Tab) -> None:
         tab.say("w7")
     assert sent.value.post_data_json["user"] == "anna"
     assert "preference" not in sent.value.post_data_json
-    tab.reply()
+    facts = tab.reply().locator(".facts").inner_text()
+    served = round(100 * told["served"]["tradeoff"]["helpful"])
+    assert facts.startswith(f"helpful {served}\u00a0%") and "learned from answers" in facts
     tab.drag(40, 40)
     assert not page.get_by_text("Chat answers as anna").is_visible()
 

@@ -17,7 +17,8 @@
 
     on(node, name, point, isAsked = true) {
       const show = () => this.show(node, name, point, isAsked);
-      const hide = () => { this.node.hidden = true; };
+      // A finger leaves with the touch: what it showed stays until the next one.
+      const hide = (event) => { this.node.hidden = event.pointerType !== "touch"; };
       for (const event of ["pointerenter", "pointerdown"]) node.addEventListener(event, show);
       node.addEventListener("pointerleave", hide);
       return node;
@@ -143,6 +144,7 @@
       const Drawing = { 2: Plot, 3: Triangle }[names.length];
       const picture = Drawing ? new Drawing(changed, tips) : null;
       const drawing = html("div", { class: "pf-drawing" }, picture?.node, tips.node);
+      drawing.addEventListener("pointerdown", () => { tips.node.hidden = true; }, { capture: true });
       const legend = html("ul", { class: "pf-legend" });
       const where = html("p", { class: names.length > 2 ? "pf-place pf-many" : "pf-place" });
       const sliders = new Sliders(names, changed);

@@ -5,22 +5,26 @@
   const SNAP = 8; // pixels around a measured point in which the handle is at it
   const [TOP, RIGHT, BOTTOM] = [30, 16, 48];
 
+  // Those that no other beats, from right to left.
+  const unbeaten = (points) => {
+    let best = -Infinity;
+    return [...points].sort((a, b) => b[0] - a[0] || b[1] - a[1]).filter(([, y]) => {
+      const isBest = y > best;
+      best = Math.max(best, y);
+      return isBest;
+    });
+  };
+
   // Corners of what mixtures attain, from left to right.
   const upperRight = (points) => {
-    const sorted = [...points].sort((a, b) => b[0] - a[0] || b[1] - a[1]);
     const chain = [];
-    let best = -Infinity;
-    for (const point of sorted) {
-      if (point[1] <= best) continue;
-      best = point[1];
+    for (const point of unbeaten(points)) {
       const turns = ([a, b], c) => (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);
       while (chain.length > 1 && turns(chain.slice(-2), point) <= 0) chain.pop();
       chain.push(point);
     }
     return chain.reverse();
   };
-
-  const isBest = (row, rows) => !rows.some((o) => o[0] >= row[0] && o[1] >= row[1] && (o[0] > row[0] || o[1] > row[1]));
 
   const line = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
 
@@ -102,7 +106,7 @@
           svg("path", { class: "pf-edge", d: line(on(edge)) }),
         );
       }
-      for (const row of result.known.replies.filter((r, _, all) => isBest(r, all))) {
+      for (const row of unbeaten(result.known.replies)) {
         this.still.append(svg("circle", { class: "pf-single", cx: this.x(row[0]), cy: this.y(row[1]), r: 4 }));
       }
     }

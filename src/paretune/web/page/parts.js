@@ -73,6 +73,7 @@ export class ReplyView {
     const [asked, served] = [used.preference_asked, used.preference_used].map((given) => listed(this.names, given));
     const parts = [html("b", {}, inWords(this.names, served)), ` · ${used.method}, ${used.steering}`];
     if (!isSame(asked, served)) parts.push(` · asked for ${inWords(this.names, asked)}: the nearest that was trained answers`);
+    if (used.source === "user") parts.push(" · learned from answers");
     if (this.seed !== undefined) parts.push(` · seed ${this.seed}`);
     clear(this.facts, ...parts.map((part) => (typeof part === "string" ? document.createTextNode(printable(part)) : part)));
   }

@@ -15,7 +15,15 @@ export class ServerError extends Error {
   }
 }
 
-export const keepKey = (key) => sessionStorage.setItem(KEY, key);
+// Where a browser forbids storage, the key lasts as long as the page.
+let kept = null;
+const knownKey = () => {
+  try { return sessionStorage.getItem(KEY); } catch { return kept; }
+};
+export const keepKey = (key) => {
+  kept = key;
+  try { sessionStorage.setItem(KEY, key); } catch { /* kept above */ }
+};
 
 // The dialog is open at most once, however many requests wait for it.
 let asking = null;
@@ -25,18 +33,20 @@ const askForKey = (isWrong) => {
     const [dialog, form, field, why] = ["key-dialog", "key-form", "key", "key-why"].map((id) => document.getElementById(id));
     if (isWrong) why.textContent = "The server does not know this key. It is in the terminal that started the server.";
     const before = document.activeElement;
-    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    const open = () => { dialog.showModal(); field.focus(); };
+    // Nothing can be shown without a key: Escape leads back here.
+    dialog.addEventListener("close", open);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       keepKey(field.value.trim());
       field.value = "";
+      dialog.removeEventListener("close", open);
       dialog.close();
       before?.focus();
       asking = null;
       resolve();
     }, { once: true });
-    dialog.showModal();
-    field.focus();
+    open();
   });
   return asking;
 };
@@ -58,7 +68,7 @@ const problem = (status, told, wait) => {
 
 const send = async (path, { method = "GET", body, signal } = {}) => {
   for (;;) {
-    const key = sessionStorage.getItem(KEY);
+    const key = knownKey();
     const headers = body === undefined ? {} : { "Content-Type": "application/json" };
     // A key with signs that no header can carry is a wrong key, not a server that is gone.
     if (key) headers.Authorization = `Bearer ${/^[\x21-\x7e]+$/.test(key) ? key : "?"}`;
