@@ -31,9 +31,14 @@ def test_a_hand_drags_the_trade_off_along_the_front(tab: Tab) -> None:
     slider.focus()
     page.keyboard.press("ArrowLeft")
     assert tab.tradeoff == [0.99, 0.01]
-    # A click on a measured point goes there.
-    page.locator(".pf-own .pf-point").nth(0).click(force=True)
+    # A click on a measured point goes there, and a hand that comes near one holds to it.
+    points = page.locator(".pf-own .pf-point > path")
+    points.nth(0).click(force=True)
     assert tab.tradeoff == [0, 1]
+    start, middle = (points.nth(n).bounding_box() for n in (0, 1))
+    across, up = (middle[k] - start[k] for k in ("x", "y"))
+    tab.drag(across - 4, up - 1)
+    assert tab.tradeoff == [0.5, 0.5]
 
 
 def test_a_finger_drags_it_too(browser: Any, client: Client) -> None:
