@@ -51,7 +51,7 @@ def shown_replies() -> dict[str, list[ShownReply]]:
 
 
 def score(prompt: str, replies: Any) -> np.ndarray:
-    return np.array([[len(r.split()) / 12, 1 - len(r.split()) / 14] for r in replies])
+    return np.array([[len(r.split()) / 5, 1 - len(r.split()) / 14] for r in replies])
 
 
 @pytest.fixture(scope="package")

@@ -127,6 +127,7 @@ def test_a_page_whose_server_is_gone_is_not_blank(tab: Tab) -> None:
     tab.page.route("**/api/front", lambda route: route.abort())
     tab.page.goto(f"{tab.address}#key={KEY}")
     tab.page.get_by_text("The server does not answer.").wait_for()
+    assert KEY not in tab.page.url
     tab.page.unroute("**/api/front")
     tab.page.get_by_role("button", name="Try again").click()
     tab.page.locator("#main").wait_for()

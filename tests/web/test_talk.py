@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.web.conftest import Tab, score
 
 
@@ -101,6 +102,8 @@ def test_one_prompt_at_several_trade_offs_with_rewards(tab: Tab) -> None:
     page.locator(".bars").nth(3).wait_for()
     for row, bars in zip(score("", texts), page.locator(".bars").all(), strict=True):
         assert bars.locator("dd span").all_inner_texts() == [f"{value:.3f}" for value in row]
+        shares = [float(one.get_attribute("width")) for one in bars.locator(".meter-part").all()]
+        assert shares == pytest.approx([100 * min(1, max(0, value)) for value in row])
     page.get_by_label("Remove column 1").click()
     assert columns.count() == 3
     assert "columns=soups%400.5,0.5%3Bsoups%400,1%3Bsoups%400.8,0.2" in tab.fragment
@@ -123,12 +126,21 @@ def test_a_column_that_fails_says_so_and_the_others_go_on(tab: Tab) -> None:
     assert columns.nth(1).locator(".bars").count() == 1
 
 
-def test_a_run_without_scorers_says_so_once(tab: Tab) -> None:
-    tab.fake("api/rewards", {"error": {"message": "rewards: found none"}}, 404)
+@pytest.mark.parametrize("status", [404, 422])
+def test_replies_that_have_no_rewards_say_why(tab: Tab, status: int) -> None:
+    tab.fake("api/rewards", {"error": {"message": "rewards: found none"}}, status)
     page = tab.open("tab=compare").page
     tab.say("w7", "Prompt for all columns")
     page.get_by_text("No rewards beside the replies: rewards: found none").wait_for()
     assert page.locator(".column .facts").count() == 3
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    with page.expect_response("**/v1/chat/completions"):
+        tab.say("w8", "Prompt for all columns")
+    for n in range(3):
+        tab.reply(n)
+    page.wait_for_timeout(150)
+    assert any("rewards" in url for url in asked) == (status == 422)
 
 
 def test_choices_lead_to_a_trade_off_that_is_used(tab: Tab) -> None:

@@ -140,9 +140,9 @@ export class Compare {
         view.node.append(rewardBars(found.objectives, row, found.unit[k], row.map((_, i) => isTold(row, i))));
       });
     } catch (error) {
-      if (error.status === 404) {
-        // A server without the route says no more than that.
-        this.hasNoScorers = true;
+      if ([404, 422].includes(error.status)) {
+        // A run without scorers has none for the next prompt either; a world knows its own prompts.
+        this.hasNoScorers = error.status === 404;
         const told = error.message === "Not Found" ? "this server has no scorers" : error.message;
         clear(this.trouble, html("p", { class: "quiet" }, `No rewards beside the replies: ${told}`));
       } else {
