@@ -95,7 +95,7 @@ class Tab:
     def __init__(self, browser: Any, client: Client, **how: Any) -> None:
         size = {"width": 1200, "height": 800}
         self.context = browser.new_context(viewport=size, reduced_motion="reduce", **how)
-        self.context.set_default_timeout(8000)
+        self.context.set_default_timeout(20_000)
         self.page = self.context.new_page()
         self.client = client
         self.complaints: list[str] = []
