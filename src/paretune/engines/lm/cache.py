@@ -9,6 +9,9 @@ from torch import Tensor
 from transformers import DynamicCache, PretrainedConfig
 from transformers.cache_utils import DynamicLayer
 
+_SPARE = 32
+"""Tokens for which there is room at least after rows were rearranged."""
+
 
 @final
 class RoomyLayer(DynamicLayer):
@@ -48,6 +51,25 @@ class RoomyLayer(DynamicLayer):
         """Rows ``beam_idx`` become the batch; a row may be taken several times or not at all."""
         if self.get_seq_length():
             self._move(self.get_seq_length(), beam_idx, self.keys, self.values)
+
+    def rearrange(self, rows: Tensor, left: int) -> None:
+        """Rows ``rows`` become the batch, with other columns at the start.
+
+        Args:
+            rows: numbers of rows; one may be taken several times or not at all.
+            left: how many columns go; below 0, how many come, of zeros.
+        """
+        n = self.get_seq_length() - left
+        self._room = n + max(_SPARE, n // 2)
+        buffers = []
+        for old in (self.keys, self.values):
+            buffer = old.new_empty(len(rows), old.shape[1], self._room, old.shape[3])
+            buffer[:, :, : max(-left, 0)] = 0
+            part = buffer[:, :, max(-left, 0) : n]
+            torch.index_select(old[:, :, max(left, 0) :], 0, rows, out=part)
+            buffers.append(buffer)
+        self._buffers = (buffers[0], buffers[1])
+        self.keys, self.values = (b[:, :, :n] for b in buffers)
 
     def _move(self, n: int, rows: Tensor | None, *like: Tensor) -> None:
         """Put the first n tokens (of some rows) into buffers with the present room."""

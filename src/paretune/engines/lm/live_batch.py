@@ -3,6 +3,9 @@
 New rows are read by themselves, with their own prompts, and then join the batch: their keys and
 values are put beside those of the others, padded on the left. A row sees its own tokens only (a
 mask), at its own positions, so what it answers does not depend on who is beside it.
+
+Nobody is moved because one row comes or goes: a row has a slot, which the next one takes when it
+has left. Slots are closed up only when a quarter of them, or of the columns, is of no use.
 """
 
 from __future__ import annotations
@@ -18,8 +21,15 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from paretune.engines.lm.cache import roomy_cache
 from paretune.engines.lm.row_policies import RowPolicies, RowSteering
 from paretune.errors import ConfigError
+
+_ROOM = 64
+"""Tokens of replies for which there is room at first."""
+
+_USED = 0.75
+"""Share of the slots, and of the columns, below which they are closed up."""
 
 
 @final
@@ -52,18 +62,15 @@ class LiveBatch:
         self._takes_positions = "position_ids" in takes
         self._options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         self._device = next(model.parameters()).device
+        self._slots: list[int] = []  # of the rows, in their order
+        # Of every slot, also of those that nobody has.
         self._steering: list[RowSteering] = []
-        self._keys: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self._is_steered = False
         self._mask = torch.zeros(0, 0, dtype=torch.int64, device=self._device)
+        self._cache: Any = None
 
     def __len__(self) -> int:
-        return len(self._steering)
-
-    @property
-    def width(self) -> int:
-        """Columns of the longest row."""
-        return int(self._mask.shape[1])
+        return len(self._slots)
 
     @torch.no_grad()
     def join(
@@ -85,39 +92,57 @@ class LiveBatch:
             ids[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
             mask[row, width - len(prompt) :] = 1
         ids, mask = ids.to(self._device), mask.to(self._device)
-        cache = DynamicCache(config=self._config)
+        cache = roomy_cache(self._config, width + _ROOM)
         self._policies.steer(steering)
+        self._is_steered = False
         logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
-        self._put_beside(cache, mask)
-        self._steering += steering
+        if self._slots:
+            self._put_beside(cache, mask, steering)
+        else:
+            self._cache, self._mask, self._steering = cache, mask, list(steering)
+            self._slots = list(range(len(prompts)))
         return logits
 
     @torch.no_grad()
     def read(self, tokens: Tensor) -> Tensor:
         """``(rows, V)`` logits after one more token a row."""
-        fresh = self._mask.new_ones(len(self), 1)
-        mask = torch.cat([self._mask, fresh], 1)
-        cache = DynamicCache(config=self._config)
-        for n, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
-            cache.layers[n].update(keys, values)
-        self._policies.steer(self._steering)
-        position = mask.sum(1, keepdim=True) - 1
-        logits = self._forward(tokens.to(self._device)[:, None], mask, position, cache)
-        self._take(cache)
-        self._mask = mask
-        return logits
+        if not self._is_steered:
+            self._policies.steer(self._steering)
+            self._is_steered = True
+        slots = self._index(self._slots)
+        ids = torch.full_like(self._mask[:, :1], self._pad)
+        ids[slots, 0] = tokens.to(self._device)
+        # Who has no row sees the token that it reads, for a row must see something.
+        seen = torch.cat([self._mask, torch.ones_like(ids)], 1)
+        logits = self._forward(ids, seen, seen.sum(1, keepdim=True) - 1, self._cache)
+        last = torch.zeros_like(ids).index_fill(0, slots, 1)
+        self._mask = torch.cat([self._mask, last], 1)
+        return logits if self._is_full else logits[slots]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Rows that stay, in this order; the others are gone."""
-        index = torch.tensor(list(rows), dtype=torch.int64, device=self._device)
-        self._steering = [self._steering[int(row)] for row in rows]
-        self._mask = self._mask[index]
+        self._slots = [self._slots[int(row)] for row in rows]
+        if not self._slots:
+            self._cache, self._steering, self._mask = None, [], self._mask[:0, :0]
+            return
+        slots = self._index(self._slots)
+        self._mask = torch.zeros_like(self._mask).index_copy(0, slots, self._mask[slots])
         # Columns that only rows now gone had.
-        used = self._mask.any(0).nonzero()
-        first = int(used[0]) if len(used) else self.width
-        self._mask = self._mask[:, first:]
-        self._keys = [k.index_select(0, index)[:, :, first:] for k in self._keys]
-        self._values = [v.index_select(0, index)[:, :, first:] for v in self._values]
+        first = int(self._mask.any(0).nonzero()[0])
+        if len(self._slots) <= _USED * len(self._steering) or first > (1 - _USED) * self._width:
+            self._rearrange(self._slots, first)
+            self._slots = list(range(len(self._slots)))
+
+    @property
+    def _width(self) -> int:
+        return int(self._mask.shape[1])
+
+    @property
+    def _is_full(self) -> bool:
+        return self._slots == list(range(len(self._steering)))
+
+    def _index(self, slots: Sequence[int]) -> Tensor:
+        return torch.tensor(slots, dtype=torch.int64, device=self._device)
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
         options = dict(self._options)
@@ -128,25 +153,29 @@ class LiveBatch:
         ).logits
         return logits[:, -1]
 
-    def _take(self, cache: Any) -> None:
-        self._keys = [layer.keys for layer in cache.layers]
-        self._values = [layer.values for layer in cache.layers]
+    def _put_beside(self, cache: Any, mask: Tensor, steering: Sequence[RowSteering]) -> None:
+        """Give new rows a slot, of those that nobody has, or behind the others."""
+        n, width = len(self._steering), int(mask.shape[1])
+        slots = sorted(set(range(n)) - set(self._slots))[: len(mask)]
+        missing = len(mask) - len(slots)
+        if missing or width > self._width:
+            self._rearrange([*range(n), *[0] * missing], min(0, self._width - width))
+            slots += range(n, n + missing)
+        index = self._index(slots)
+        self._mask[index] = torch.nn.functional.pad(mask, (self._width - width, 0))
+        for mine, new in zip(self._cache.layers, cache.layers, strict=True):
+            for old, fresh in ((mine.keys, new.keys), (mine.values, new.values)):
+                old[index] = 0  # what is masked counts 0 times, and 0 times no number is no number
+                old[index, :, self._width - width :] = fresh
+        for slot, one in zip(slots, steering, strict=True):
+            self._steering[slot] = one
+        self._slots += slots
 
-    def _put_beside(self, cache: Any, mask: Tensor) -> None:
-        if not len(self):
-            self._take(cache)
-            self._mask = mask
-            return
-        width = max(self.width, int(mask.shape[1]))
-        self._mask = torch.cat([_left(self._mask, width), _left(mask, width)])
-        for n, layer in enumerate(cache.layers):
-            self._keys[n] = torch.cat([_wide(self._keys[n], width), _wide(layer.keys, width)])
-            self._values[n] = torch.cat([_wide(self._values[n], width), _wide(layer.values, width)])
-
-
-def _left(mask: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(mask, (width - mask.shape[1], 0))
-
-
-def _wide(states: Tensor, width: int) -> Tensor:
-    return torch.nn.functional.pad(states, (0, 0, width - states.shape[2], 0))
+    def _rearrange(self, slots: Sequence[int], left: int) -> None:
+        """These slots in this order, with other columns at the start."""
+        index = self._index(slots)
+        for layer in self._cache.layers:
+            layer.rearrange(index, left)
+        self._mask = torch.nn.functional.pad(self._mask[index], (-left, 0))
+        self._steering = [self._steering[slot] for slot in slots]
+        self._is_steered = False

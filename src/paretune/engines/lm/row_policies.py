@@ -101,8 +101,12 @@ class RowUpdate(nn.Module):
         inner, outer = self.get_buffer("inner"), self.get_buffer("outer")
         out: Tensor = self.layer(states)
         inside = states.to(inner.dtype) @ inner
-        scales = self._scales.view(len(states), *[1] * (states.ndim - 2), -1)
-        return out + ((inside * scales) @ outer).to(out.dtype)
+        inside = inside * self._scales.view(len(states), *[1] * (states.ndim - 2), -1)
+        if inside.dtype == outer.dtype == out.dtype and out.is_contiguous():
+            # One pass over what the layer gave, where a sum would take three.
+            out.view(-1, out.shape[-1]).addmm_(inside.flatten(0, -2), outer)
+            return out
+        return out + (inside @ outer).to(out.dtype)
 
 
 def _spread(weights: Tensor, ranks: Tensor, like: Tensor) -> Tensor:
