@@ -53,7 +53,10 @@ HOSTILE = (
 def reply_of(prompt: str, step: int, method: str) -> tuple[str, bool]:
     """Of the best policy at a trade-off; one method is well-formed nowhere but at two of them."""
     is_sound = method != "dpo" or step in (0, 4)
-    return (write_reply(Request.parse(prompt), SAYS[step]) if is_sound else "sand it .", is_sound)
+    return (
+        write_reply(Request.parse(prompt), SAYS[step]) if is_sound else "sand it now .",
+        is_sound,
+    )
 
 
 def write_run(path: Path, methods: tuple[str, ...] = ("rewarded_soups", "dpo", "best_of_n"),
@@ -341,6 +344,7 @@ def test_scores_that_came_with_the_data_reward_nothing_new(run: Path) -> None:
 def test_functions_reward_as_they_measured(run: Path, tmp_path: Path) -> None:
     (tmp_path / "rewards.py").write_text(
         "def words(prompt, response):\n    return len(response.split()) - len(prompt) / 10\n"
+        "def judged(prompt, response):\n    return len(response)\n"
     )
     config = stored_config(open_run(run))
     reward = {"function": f"{tmp_path}/rewards.py:words"}
@@ -348,5 +352,7 @@ def test_functions_reward_as_they_measured(run: Path, tmp_path: Path) -> None:
     values["data"] |= {"world": None, "path": "x.jsonl"}
     values["base"] = {"path": "x"}
     values["rewards"] = {"helpful": reward, "concise": reward}
+    values["evaluate"]["rewards"] = {"concise": {"function": f"{tmp_path}/rewards.py:judged"}}
     score = open_scores(parse_config(values), open_run(run))
-    assert score("ab", ["one two", "three"]).tolist() == [[1.8, 1.8], [0.8, 0.8]]
+    # What judges replies, which is not what trained the policies.
+    assert score("ab", ["one two", "three"]).tolist() == [[1.8, 7.0], [0.8, 5.0]]
