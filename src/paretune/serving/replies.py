@@ -10,6 +10,7 @@ from typing import Any, final
 
 from paretune.engines.lm.row_sampling import Sampling
 from paretune.serving.answers import Answer
+from paretune.serving.deliveries import to_this_loop
 from paretune.serving.scheduler import Asked, Ended, Scheduler, Token
 from paretune.serving.texts import GrowingText
 
@@ -73,7 +74,7 @@ class Request:
         self.id = uuid.uuid4().hex
         self.choices = [Choice(GrowingText(decode, stops)) for _ in sampling]
         self._drawn = self.choices
-        self._loop = asyncio.get_running_loop()
+        self._deliveries = to_this_loop()
         self._events: asyncio.Queue[tuple[int, Token | Ended]] = asyncio.Queue()
         self._asked = [
             Asked(answer.model, answer.rows, prompt, how, max_tokens, self._teller(n), top,
@@ -120,9 +121,7 @@ class Request:
         left = len(self._drawn)
         try:
             while left:
-                index, event = await self._events.get()
-                piece = self._take(index, event)
-                if piece is not None:
+                for piece in self._taken(await self._events.get()):
                     left -= bool(piece.reason)
                     yield piece
         finally:
@@ -147,6 +146,20 @@ class Request:
             pass
         self.cancel()
 
+    def _taken(self, first: tuple[int, Token | Ended]) -> list[Piece]:
+        """All that has come: one piece a reply, so that who falls behind has less to say."""
+        events, found = [first], dict[int, Piece]()
+        while not self._events.empty():
+            events.append(self._events.get_nowait())
+        for index, event in events:
+            piece, old = self._take(index, event), found.get(index)
+            if piece is not None and old is not None:
+                text, tokens = old.text + piece.text, old.tokens + piece.tokens
+                piece = Piece(index, text, tokens, piece.reason)
+            if piece is not None:
+                found[index] = piece
+        return list(found.values())
+
     def _take(self, index: int, event: Token | Ended) -> Piece | None:
         choice = self._drawn[index]
         if choice.reason:
@@ -165,7 +178,7 @@ class Request:
     def _teller(self, index: int) -> Callable[[Token | Ended], None]:
         def tell(event: Token | Ended) -> None:
             try:
-                self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
+                self._deliveries.call(self._events.put_nowait, (index, event))
             except RuntimeError:
                 self._asked[index].is_cancelled = True  # the server is gone
 

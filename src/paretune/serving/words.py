@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -68,7 +69,7 @@ class Words:
         if steering.condition is not None:
             told = steering.condition(prompt_text(prompt), self.normalizer)
             prompt = with_prompt_text(prompt, told)
-        rows, _ = self.encoder.with_limits(1 << 30, 1 << 30).encode_prompts([prompt])
+        rows, _ = self._unlimited.encode_prompts([prompt])
         ids: npt.NDArray[np.int32] = rows[0]
         if len(ids) + max_tokens > self.positions:
             raise TooLongError(
@@ -76,6 +77,10 @@ class Words:
                 f"{self.positions} together"
             )
         return ids
+
+    @cached_property
+    def _unlimited(self) -> Encoder:
+        return self.encoder.with_limits(1 << 30, 1 << 30)
 
     def text(self, ids: Sequence[int]) -> str:
         """Ids as text, without special tokens."""
