@@ -356,3 +356,17 @@ def test_functions_reward_as_they_measured(run: Path, tmp_path: Path) -> None:
     score = open_scores(parse_config(values), open_run(run))
     # What judges replies, which is not what trained the policies.
     assert score("ab", ["one two", "three"]).tolist() == [[1.8, 7.0], [0.8, 5.0]]
+
+
+def test_where_one_point_is_best_for_everybody_nothing_is_asked(
+    run: Path, paretune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = open_people(open_run(run))
+    best = people.interview.result.methods[0].points[2]
+    monkeypatch.setitem(people.interview._points, "rewarded_soups", (best, best))
+    monkeypatch.setattr("paretune.pipeline.ask.open_people", lambda run, method: people)
+    code, out, err = paretune("ask", run)
+    assert code == 0 and "q = stop" not in err
+    assert out.startswith(
+        "nothing needs to be asked: rewarded_soups at helpful 0.5, concise 0.5 is best for every"
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paretune.cli.asking import estimate_text, question_text, reason_text
+from paretune.cli.asking import estimate_text, question_text, reason_text, served_text
 from paretune.cli.console import Console, prepare, relative, tell, tell_json
 from paretune.cli.options import JsonOption, RunArg
 from paretune.errors import ConfigError
@@ -80,6 +80,9 @@ def ask(
         tell(estimate_text(told))
         tell(f"\nresult: {relative(people.users.path)}, user {user}")
         tell(_next(run, people, user, told["served"]))
+    elif told["enough"]:
+        tell(f"nothing needs to be asked: {served_text(told['served'])} is best for everybody")
+        tell(f"next:   paretune serve {relative(run)} --method {told['served']['method']}")
     else:
         tell(f"nothing was answered, nothing is stored\nnext:   paretune ask {relative(run)}")
 
@@ -110,7 +113,7 @@ def _dialog(people: People, user: str, questions: int | None) -> dict[str, Any]:
         _say(f"\n{estimate_text(told)}")
     if not told["question"]:
         _say("\nThere is nothing left to ask.")
-    elif told["enough"]:
+    elif told["enough"] and told["number"] > 1:
         _say("\nThat is enough: more answers would hardly change it (--questions N asks on).")
     return told
 

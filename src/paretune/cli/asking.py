@@ -81,12 +81,22 @@ def estimate_text(told: Mapping[str, Any]) -> str:
         f"{known['tradeoff'][n]:.2f} [{known['low'][n]:.2f}, {known['high'][n]:.2f}]"
         for n, short in names.items()
     ]
-    at = ", ".join(f"{names[n]} {w:.3g}" for n, w in served["tradeoff"].items())
     loss = f"{100 * known['loss']:.2g} %"
     lines.append(
-        f"served: {served['method']} at {at}; expected to lose {loss} of the best there is for you"
+        f"served: {served_text(served)}; expected to lose {loss} of the best there is for you"
     )
     return "\n".join(lines)
+
+
+def served_text(served: Mapping[str, Any]) -> str:
+    """A method at one of its measured trade-offs.
+
+    Example:
+        >>> served_text({"tradeoff": {"helpful": 0.75, "brief": 0.25}, "method": "dpo"})
+        'dpo at helpful 0.75, brief 0.25'
+    """
+    at = ", ".join(f"{one_line(name, 24)} {w:.3g}" for name, w in served["tradeoff"].items())
+    return f"{served['method']} at {at}"
 
 
 def reason_text(
