@@ -241,7 +241,7 @@ def _floor(trace: TrainingTrace, floor: FloorTrace, prefix: str) -> Drawn:
     )
     with settings():
         figure, (above, below) = stacked(_WIDTH, _HEIGHTS)
-        pale = 0.35 if is_averaged else 1
+        pale = 0.25 if is_averaged else 1
         _line(above, floor.value.thinned(_POINTS), color=color, lw=1, alpha=pale)
         if is_averaged:
             _line(above, floor.average.thinned(_POINTS), color=color, lw=1.7)
