@@ -12,11 +12,13 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from paretune.bench.handy import Handy
 from paretune.bench.handy.text import Request, write_reply
@@ -36,10 +38,13 @@ from paretune.pipeline.folder import open_run
 from paretune.pipeline.measuring import FRONT
 from paretune.pipeline.records import PROMPTS
 from paretune.pipeline.replies import REPLIES
+from paretune.pipeline.rewards import scorers
 from paretune.pipeline.run import stored_config
 from paretune.safety.files import write_json, write_text
 from paretune.safety.manifest import write_manifest
+from paretune.scoring.score import score_responses
 from paretune.serving.answered import StoredAnswer
+from paretune.serving.reward_route import Rewards
 
 WORLD = Handy("A")
 N_PROMPTS = 24
@@ -341,21 +346,50 @@ def test_scores_that_came_with_the_data_reward_nothing_new(run: Path) -> None:
         open_scores(config.model_copy(update={"data": data}), opened)
 
 
-def test_functions_reward_as_they_measured(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "rewards.py").write_text(
-        "def words(prompt, response):\n    return len(response.split()) - len(prompt) / 10\n"
-        "def judged(prompt, response):\n    return len(response)\n"
-    )
-    config = stored_config(open_run(run))
-    reward = {"function": f"{tmp_path}/rewards.py:words"}
-    values = json.loads(config.model_dump_json())
+def with_rewards(run: Path, reward: dict[str, Any], judges: dict[str, Any]) -> Any:
+    """The configuration of the run as if its data were a file, with rewards of its own."""
+    values = json.loads(stored_config(open_run(run)).model_dump_json())
     values["data"] |= {"world": None, "path": "x.jsonl"}
     values["base"] = {"path": "x"}
     values["rewards"] = {"helpful": reward, "concise": reward}
-    values["evaluate"]["rewards"] = {"concise": {"function": f"{tmp_path}/rewards.py:judged"}}
-    score = open_scores(parse_config(values), open_run(run))
+    values["evaluate"]["rewards"] = judges
+    return parse_config(values)
+
+
+def test_functions_reward_as_they_measured(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "rewards.py").write_text(
+        "def words(prompt, response):\n    return len(response.split()) - len(prompt) / 10\n"
+        "def judged(prompt, response):\n    return len(response) + 100 * isinstance(prompt, list)\n"
+    )
+    said = [{"role": "user", "content": "Hi"}]
+    write_json(run / "1-records" / PROMPTS, [said] + ["Why?"] * N_PROMPTS)
+    trained, judged = ({"function": f"{tmp_path}/rewards.py:{n}"} for n in ("words", "judged"))
+    score = open_scores(with_rewards(run, trained, {"concise": judged}), open_run(run))
     # What judges replies, which is not what trained the policies.
     assert score("ab", ["one two", "three"]).tolist() == [[1.8, 7.0], [0.8, 5.0]]
+    # A conversation that was measured is one here, too.
+    assert score("user: Hi", ["one two"])[0, 1] == 107.0
+
+
+def test_a_model_rewards_in_any_thread_as_in_a_batch(run: Path, tmp_path: Path) -> None:
+    from transformers import LlamaForSequenceClassification
+
+    config = WORLD.base_config()
+    config.num_labels = 1
+    torch.manual_seed(0)
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "judge")
+    WORLD.tokenizer().save_pretrained(tmp_path / "judge")
+    judge = {"model": str(tmp_path / "judge")}
+    changed = with_rewards(run, judge, {})
+    prompts = list(WORLD.test_prompts[:6])
+    replies = [reply_of(prompt, n % 5, "sft")[0] for n, prompt in enumerate(prompts)]
+    expected = score_responses(prompts, replies, scorers(changed, open_run(run), "judges"))
+    assert expected.std() > 1e-3
+    rewards = Rewards(lambda: open_scores(changed, open_run(run)))
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda row: rewards.rate(row[0], [row[1]])[0],
+                                 zip(prompts, replies, strict=True)))  # fmt: skip
+    assert np.allclose(found, expected, atol=1e-5)
 
 
 def test_where_one_point_is_best_for_everybody_nothing_is_asked(
