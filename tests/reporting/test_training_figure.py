@@ -11,7 +11,8 @@ from markupsafe import escape
 from paretune.core.results import RunResult
 from paretune.core.traces import Curve, FloorTrace, TrainingTrace
 from paretune.reporting.report import render_report
-from paretune.reporting.training_figure import mixture, training_blocks
+from paretune.reporting.training import training_blocks
+from paretune.reporting.training_figure import mixture
 
 AXES = ("helpful", "concise")
 
@@ -75,6 +76,13 @@ def test_a_floor_shows_value_price_and_refreshes(
         r"stroke-dasharray: 1, *2", drawn.svg.replace("1.0", "1").replace("2.0", "2")
     )
     assert len(dotted) == 2, "the refresh is marked in both panels"
+
+
+def test_a_floor_without_its_price_is_left_out(runs: list[RunResult]) -> None:
+    """In a log of another version."""
+    bare = replace(floor(curve()), multiplier=curve())
+    (block,) = training_blocks(runs[0], [trace("a", None, floors=(bare,))], "x")
+    assert block.floors == []
 
 
 def test_a_mixture_follows_the_weights() -> None:

@@ -68,28 +68,29 @@ def _of_training(
     owners = {job["id"]: i for i, job in enumerate(jobs)} if is_group else {}
     curves = _curves(read_rows(logs / METRICS), objectives, owners)
     floors = _floors(read_rows(logs / MULTIPLIERS), manifest, jobs, objectives)
-    method = folder.parent.name
+    method, n = folder.parent.name, len(objectives)
     if not is_group:
         own = next(iter(floors.values()), ())
         # Nobody's name but its own is in the log of one that trains alone.
         merged = {place: curve for part in curves.values() for place, curve in part.items()}
-        yield TrainingTrace(method, folder.name, _tradeoff(jobs[0]), merged, own)
+        yield TrainingTrace(method, folder.name, _tradeoff(jobs[0], n), merged, own)
         return
     if None in curves:
         yield TrainingTrace(method, folder.name, None, curves[None])
     for i, job in enumerate(jobs):
         if i in curves or job["id"] in floors:
             yield TrainingTrace(
-                method, job["id"], _tradeoff(job), curves.get(i, {}), floors.get(job["id"], ())
+                method, job["id"], _tradeoff(job, n), curves.get(i, {}), floors.get(job["id"], ())
             )
 
 
-def _tradeoff(job: Mapping[str, Any]) -> tuple[float, ...] | None:
+def _tradeoff(job: Mapping[str, Any], n_objectives: int) -> tuple[float, ...] | None:
     """That a job is trained for; one that is told its trade-off serves any."""
     is_told = job.get("adapter") is not None or job.get("condition") is not None
     if not job or is_told or job["source"].get("type") == "Shown":
         return None
-    return tuple(float(w) for w in job["tradeoff"]["weights"])
+    weights = job["tradeoff"]["weights"]
+    return tuple(map(float, weights)) if len(weights) == n_objectives else None
 
 
 def _curves(

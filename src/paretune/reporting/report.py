@@ -36,7 +36,8 @@ from paretune.reporting.personalization import (
 )
 from paretune.reporting.plain import printable
 from paretune.reporting.table import cost_table, floor_table
-from paretune.reporting.training_figure import QUANTITIES, training_blocks
+from paretune.reporting.training import training_blocks
+from paretune.reporting.training_figure import QUANTITIES
 from paretune.reporting.verdict import agreement, verdicts, what_was_run
 from paretune.reporting.wording import number, weights
 

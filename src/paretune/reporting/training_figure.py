@@ -9,12 +9,11 @@ from typing import Any, final
 import numpy as np
 from matplotlib.axes import Axes
 
-from paretune.core.results import RunResult
 from paretune.core.traces import Curve, FloorTrace, TrainingTrace
 from paretune.reporting import look
 from paretune.reporting.figure import on_page, settings, stacked
-from paretune.reporting.plain import one_line, printable
-from paretune.reporting.wording import number, several, weights
+from paretune.reporting.plain import one_line
+from paretune.reporting.wording import number, weights
 
 QUANTITIES = {
     "reward": ("mean reward", "Mean reward of the replies that the policy learns from, its own."),
@@ -105,50 +104,6 @@ def mixture(tradeoff: Sequence[float] | None) -> tuple[str, str]:
     return "#" + bytes(mixed.round().astype(np.uint8)).hex(), css
 
 
-@final
-@dataclass(frozen=True)
-class Block:
-    """The trainings of one method.
-
-    Args:
-        name: of the method.
-        sentence: how much was trained.
-        floors: drawings of floors and multipliers.
-        curves: drawings of everything else.
-    """
-
-    name: str
-    sentence: str
-    floors: list[Drawn]
-    curves: list[Drawn]
-
-
-def training_blocks(result: RunResult, traces: Sequence[TrainingTrace], prefix: str) -> list[Block]:
-    """What is drawn of the trainings of a run, method by method in its order.
-
-    Args:
-        result: of the run.
-        traces: of its trainings.
-        prefix: of ids on the page.
-    """
-    known = [method.name for method in result.methods]
-    names = {printable(trace.method): None for trace in traces}
-    found = []
-    for m, name in enumerate(
-        sorted(names, key=lambda n: known.index(n) if n in known else len(known))
-    ):
-        own = [trace for trace in traces if printable(trace.method) == name]
-        place = f"{prefix}{m}-"
-        floors = floor_drawings(own, place)
-        curves = curve_drawings(own, result.objectives, place)
-        if floors or curves:
-            steps = max(c.steps[-1] for t in own for c in _all_curves(t))
-            n_policies = sum(t.tradeoff is not None or len(own) == 1 for t in own)
-            sentence = f"{several(n_policies or 1, 'policy', 'policies')}, {several(steps, 'step')}"
-            found.append(Block(name, sentence, floors, curves))
-    return found
-
-
 def curve_drawings(
     traces: Sequence[TrainingTrace], objectives: Sequence[str], prefix: str
 ) -> list[Drawn]:
@@ -191,7 +146,7 @@ def floor_drawings(traces: Sequence[TrainingTrace], prefix: str) -> list[Drawn]:
         _floor(trace, floor, f"{prefix}floor-{t}-{f}-")
         for t, trace in enumerate(traces)
         for f, floor in enumerate(trace.floors)
-        if floor.value.steps
+        if floor.value.steps and floor.floor.steps and floor.multiplier.steps
     ]
 
 
@@ -282,11 +237,6 @@ def _frame(axes: Axes) -> None:
     axes.set_xlabel("step")
     axes.margins(x=0.02)
     axes.locator_params(axis="both", nbins=5)
-
-
-def _all_curves(trace: TrainingTrace) -> list[Curve]:
-    found = [*trace.curves.values(), *(floor.value for floor in trace.floors)]
-    return [curve for curve in found if curve.steps]
 
 
 def _tooltip(trace: TrainingTrace, objectives: Sequence[str], curve: Curve) -> str:
