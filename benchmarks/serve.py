@@ -56,7 +56,7 @@ class Task:
     alone: int
 
 
-TASKS = {"tiny": Task(64, 5, 16), "30m": Task(64, 3, 8)}
+TASKS = {"tiny": Task(64, 5, 16), "30m": Task(32, 3, 8)}
 QUICK = {"tiny": Task(16, 2, 4), "30m": Task(8, 1, 2)}
 CONTESTANTS = {
     "mixed": "paretune, 64 trade-offs",
