@@ -12,102 +12,35 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from paretune.bench.handy import Handy
-from paretune.bench.handy.text import Request, write_reply
 from paretune.cli.main import main
-from paretune.core.results import Cost, to_json
-from paretune.core.tradeoff import TradeOff
 from paretune.core.user import Utility
-from paretune.errors import ConfigError, RunError
-from paretune.evaluation.box import frozen_box
-from paretune.evaluation.measure import measure
-from paretune.evaluation.replies import MethodReplies, PointReplies, ReplyTable
+from paretune.errors import RunError
 from paretune.functional.answer_model import utilities
 from paretune.functional.tradeoff_posterior import shares_lost
-from paretune.pipeline.ask import open_people, open_scores
-from paretune.pipeline.config import parse_config
+from paretune.pipeline.ask import open_people
 from paretune.pipeline.folder import open_run
 from paretune.pipeline.measuring import FRONT
-from paretune.pipeline.records import PROMPTS
 from paretune.pipeline.replies import REPLIES
-from paretune.pipeline.rewards import scorers
-from paretune.pipeline.run import stored_config
-from paretune.safety.files import write_json, write_text
-from paretune.safety.manifest import write_manifest
-from paretune.scoring.score import score_responses
 from paretune.serving.answered import StoredAnswer
-from paretune.serving.reward_route import Rewards
 
 WORLD = Handy("A")
 N_PROMPTS = 24
-# One, two, three and four steps, and an overview before them: the front of the world.
-SAYS = (0b000100, 0b001100, 0b011100, 0b111100, 0b111110)
 HOSTILE = (
     "\x1b[2J\x1b]0;owned\x07 [red]sand it[/red] \u202egnp.exe\u202c \r\n<script>x</script> ok ok"
 )
 
 
-def reply_of(prompt: str, step: int, method: str) -> tuple[str, bool]:
-    """Of the best policy at a trade-off; one method is well-formed nowhere but at two of them."""
-    is_sound = method != "dpo" or step in (0, 4)
-    return (
-        write_reply(Request.parse(prompt), SAYS[step]) if is_sound else "sand it now .",
-        is_sound,
-    )
-
-
-def write_run(path: Path, methods: tuple[str, ...] = ("rewarded_soups", "dpo", "best_of_n"),
-              change: Callable[[str, str], str] = lambda prompt, text: text) -> Path:  # fmt: skip
-    """A measured run: the records, replies and results that asking reads."""
-    config = parse_config({
-        "name": "tiny", "objectives": ["helpful", "concise"], "tradeoffs": {"grid": 4},
-        "data": {"world": "handy", "scenario": "A", "pairs": 48}, "base": {"corpus": 256},
-        "methods": [{"method": name} for name in methods],
-        "evaluate": {"prompts": N_PROMPTS, "resamples": 100, "samples": 1},
-    })  # fmt: skip
-    values = json.loads(config.model_dump_json())
-    write_json(path / "run.json", {"config": values, "command": "", "versions": {}})
-    prompts = WORLD.test_prompts[:N_PROMPTS]
-    write_json(path / "1-records" / PROMPTS, list(prompts))
-    measured = []
-    for name in methods:
-        points = []
-        for step, weight in enumerate((0.0, 0.25, 0.5, 0.75, 1.0)):
-            tradeoff = TradeOff((weight, 1 - weight))
-            said = [reply_of(prompt, step, name) for prompt in prompts]
-            texts = [change(prompt, text) for prompt, (text, _) in zip(prompts, said, strict=True)]
-            rewards = WORLD.score_many(prompts, [text for text, _ in said])
-            rows = [
-                {"prompt": n, "reply": text, "well_formed": is_sound,
-                 "rewards": dict(zip(config.objectives, map(float, row), strict=True))}
-                for n, (text, (_, is_sound), row) in enumerate(
-                    zip(texts, said, rewards, strict=True))
-            ]  # fmt: skip
-            folder = path / "5-replies" / name / tradeoff.slug
-            write_text(folder / REPLIES, "".join(json.dumps(row) + "\n" for row in rows))
-            write_manifest(folder, {"identity": "x", "inputs": {}, "facts": {}})
-            table = ReplyTable(np.arange(len(prompts)), texts, rewards)
-            points.append(PointReplies(tradeoff, "a policy", table))
-        measured.append(MethodReplies(name, points, Cost(0, 0, 0, 0, 1, 5)))
-    box = frozen_box(config.axes, bounds=((0, 0), (1, 1)))
-    rng = np.random.default_rng(0)
-    result = measure("tiny", config.axes, box, prompts, measured, rng=rng, n_resamples=100)
-    write_json(path / "6-front" / FRONT, to_json(result))
-    write_manifest(path / "6-front", {"identity": "x", "inputs": {}, "facts": {}})
-    return path
-
-
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return write_run(tmp_path / "runs" / "tiny")
+def run(tmp_path: Path, write_run: Any) -> Path:
+    path: Path = write_run(tmp_path / "runs" / "tiny")
+    return path
 
 
 class Answers(io.StringIO):
@@ -263,7 +196,9 @@ def test_bad_input_is_exit_code_2(run: Path, paretune: Any, name: str) -> None:
     assert not (run / "users.sqlite").exists()
 
 
-def test_a_run_that_cannot_be_asked_about_says_why(tmp_path: Path, paretune: Any) -> None:
+def test_a_run_that_cannot_be_asked_about_says_why(
+    tmp_path: Path, paretune: Any, write_run: Any
+) -> None:
     run = write_run(tmp_path / "same", ("sft",), lambda prompt, text: "always the same words")
     code, _, err = paretune("ask", run, answers="1\n")
     assert code == 2 and "found nothing to ask about sft (5 measured trade-offs)" in err
@@ -273,6 +208,12 @@ def test_a_run_that_cannot_be_asked_about_says_why(tmp_path: Path, paretune: Any
     assert code == 2 and "expected an evaluated run" in err
 
 
+def people_texts(run: Path, slug: str) -> list[str]:
+    """Replies of the first method at a trade-off, by prompt."""
+    lines = (run / "5-replies" / "rewarded_soups" / slug / REPLIES).read_text().splitlines()
+    return [json.loads(line)["reply"] for line in lines]
+
+
 def test_only_sound_replies_are_shown(run: Path) -> None:
     people = open_people(open_run(run), "dpo")
     pairs = {(q.first.id, q.second.id) for q in people.interview.questions}
@@ -280,9 +221,10 @@ def test_only_sound_replies_are_shown(run: Path) -> None:
     assert len(people.interview.questions) == N_PROMPTS
     every = open_people(open_run(run)).interview.questions
     assert len(every) == N_PROMPTS * 10
-    by_hand = WORLD.score(every[0].prompt, write_reply(Request.parse(every[0].prompt), SAYS[0]))
-    first = next(q.first for q in every if q.first.id == "0-1" and q.prompt == every[0].prompt)
-    assert first.rewards == pytest.approx(by_hand)
+    question = every[0]
+    texts = people_texts(run, question.first.id)
+    by_hand = WORLD.score(question.prompt, texts[WORLD.test_prompts.index(question.prompt)])
+    assert question.first.rewards == pytest.approx(by_hand)
 
 
 def test_damaged_replies_are_not_asked_about(run: Path) -> None:
@@ -294,7 +236,7 @@ def test_damaged_replies_are_not_asked_about(run: Path) -> None:
 
 
 def test_hostile_replies_reach_neither_the_terminal_nor_the_table(
-    tmp_path: Path, paretune: Any
+    tmp_path: Path, paretune: Any, write_run: Any
 ) -> None:
     def change(prompt: str, text: str) -> str:
         return f"{HOSTILE} '); DROP TABLE answers; -- {text}"
@@ -325,71 +267,6 @@ def test_in_a_terminal_a_mistyped_answer_is_asked_for_again(run: Path) -> None:
     assert process.returncode == 0, err
     assert "found 'yes', expected 1, 2, 0" in err and "user ann, 1 answer" in out
     assert any("1| " in line and "2| " in line for line in err.splitlines()), "side by side"
-
-
-def test_rewards_are_those_that_were_measured(run: Path) -> None:
-    opened = open_run(run)
-    score = open_scores(stored_config(opened), opened)
-    prompts = WORLD.test_prompts[:N_PROMPTS]
-    for method in ("rewarded_soups", "dpo"):
-        with (run / "5-replies" / method / "0.75-0.25" / REPLIES).open() as file:
-            rows = [json.loads(line) for line in file]
-        for row in rows:
-            (found,) = score(prompts[row["prompt"]], [row["reply"]])
-            assert dict(zip(("helpful", "concise"), found, strict=True)) == row["rewards"]
-
-
-def test_scores_that_came_with_the_data_reward_nothing_new(run: Path) -> None:
-    opened, config = open_run(run), stored_config(open_run(run))
-    data = config.data.model_copy(update={"world": None})
-    with pytest.raises(ConfigError, match="cannot reward new replies"):
-        open_scores(config.model_copy(update={"data": data}), opened)
-
-
-def with_rewards(run: Path, reward: dict[str, Any], judges: dict[str, Any]) -> Any:
-    """The configuration of the run as if its data were a file, with rewards of its own."""
-    values = json.loads(stored_config(open_run(run)).model_dump_json())
-    values["data"] |= {"world": None, "path": "x.jsonl"}
-    values["base"] = {"path": "x"}
-    values["rewards"] = {"helpful": reward, "concise": reward}
-    values["evaluate"]["rewards"] = judges
-    return parse_config(values)
-
-
-def test_functions_reward_as_they_measured(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "rewards.py").write_text(
-        "def words(prompt, response):\n    return len(response.split()) - len(prompt) / 10\n"
-        "def judged(prompt, response):\n    return len(response) + 100 * isinstance(prompt, list)\n"
-    )
-    said = [{"role": "user", "content": "Hi"}]
-    write_json(run / "1-records" / PROMPTS, [said] + ["Why?"] * N_PROMPTS)
-    trained, judged = ({"function": f"{tmp_path}/rewards.py:{n}"} for n in ("words", "judged"))
-    score = open_scores(with_rewards(run, trained, {"concise": judged}), open_run(run))
-    # What judges replies, which is not what trained the policies.
-    assert score("ab", ["one two", "three"]).tolist() == [[1.8, 7.0], [0.8, 5.0]]
-    # A conversation that was measured is one here, too.
-    assert score("user: Hi", ["one two"])[0, 1] == 107.0
-
-
-def test_a_model_rewards_in_any_thread_as_in_a_batch(run: Path, tmp_path: Path) -> None:
-    from transformers import LlamaForSequenceClassification
-
-    config = WORLD.base_config()
-    config.num_labels = 1
-    torch.manual_seed(0)
-    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "judge")
-    WORLD.tokenizer().save_pretrained(tmp_path / "judge")
-    judge = {"model": str(tmp_path / "judge")}
-    changed = with_rewards(run, judge, {})
-    prompts = list(WORLD.test_prompts[:6])
-    replies = [reply_of(prompt, n % 5, "sft")[0] for n, prompt in enumerate(prompts)]
-    expected = score_responses(prompts, replies, scorers(changed, open_run(run), "judges"))
-    assert expected.std() > 1e-3
-    rewards = Rewards(lambda: open_scores(changed, open_run(run)))
-    with ThreadPoolExecutor(3) as threads:
-        found = list(threads.map(lambda row: rewards.rate(row[0], [row[1]])[0],
-                                 zip(prompts, replies, strict=True)))  # fmt: skip
-    assert np.allclose(found, expected, atol=1e-5)
 
 
 def test_where_one_point_is_best_for_everybody_nothing_is_asked(
