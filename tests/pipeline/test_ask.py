@@ -208,7 +208,7 @@ def test_a_run_that_cannot_be_asked_about_says_why(
     assert code == 2 and "expected an evaluated run" in err
 
 
-def people_texts(run: Path, slug: str) -> list[str]:
+def texts_of(run: Path, slug: str) -> list[str]:
     """Replies of the first method at a trade-off, by prompt."""
     lines = (run / "5-replies" / "rewarded_soups" / slug / REPLIES).read_text().splitlines()
     return [json.loads(line)["reply"] for line in lines]
@@ -222,7 +222,7 @@ def test_only_sound_replies_are_shown(run: Path) -> None:
     every = open_people(open_run(run)).interview.questions
     assert len(every) == N_PROMPTS * 10
     question = every[0]
-    texts = people_texts(run, question.first.id)
+    texts = texts_of(run, question.first.id)
     by_hand = WORLD.score(question.prompt, texts[WORLD.test_prompts.index(question.prompt)])
     assert question.first.rewards == pytest.approx(by_hand)
 
