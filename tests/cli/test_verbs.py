@@ -16,7 +16,7 @@ from paretune.pipeline.config import load_config
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 VERBS = ["quickstart", "init", "ls", "check", "run", "data", "train", "eval", "report", "bench"]
-VERBS += ["env", "compare"]
+VERBS += ["env", "compare", "doctor", "serve", "ask", "export"]
 
 
 def paretune(*words, cwd=None):

@@ -60,7 +60,8 @@ def test_a_person_is_asked_and_then_served(client: Any) -> None:
     assert client.send("DELETE", "/api/users/ann")[::2] == (204, b"")
     assert client.json("GET", "/api/users/ann")[0] == 404
     assert client.json("DELETE", "/api/users/ann")[0] == 404
-    assert client.json("POST", "/v1/completions", ASKED | {"user": "ann"})[0] == 404
+    status, found = client.json("POST", "/v1/completions", ASKED | {"user": "ann"})
+    assert (status, found["error"]["code"]) == (404, "user_not_found")
     assert ask(client, "ann")["number"] == 1
 
 

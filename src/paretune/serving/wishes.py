@@ -10,6 +10,7 @@ from paretune.core.results import PointResult, RunResult
 from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError, nearest
 from paretune.serving.answers import ServedMethod
+from paretune.serving.people import UnknownUserError
 from paretune.serving.protocol import Wanted
 
 Learned = Callable[[str, str], TradeOff | None]
@@ -55,7 +56,8 @@ class Wishes:
 
         Raises:
             ConfigError: if a name is unknown, or the weights are no trade-off.
-            LookupError: if the model, or the user, is unknown.
+            LookupError: if the model is unknown.
+            UnknownUserError: if the user is.
         """
         name, _, weights = wanted.model.partition("@")
         method = self._method(name)
@@ -72,7 +74,7 @@ class Wishes:
         if wanted.user is not None:
             found = self._learned(wanted.user, method)
             if found is None:
-                raise LookupError(f"user: found {wanted.user!r}, expected a user that was asked")
+                raise UnknownUserError(f"user: found {wanted.user!r}, expected one who has answered")
             return Wish(method, found, "user")
         return Wish(method, TradeOff.even(len(self._result.objectives)), "default")
 
