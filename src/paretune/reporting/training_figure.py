@@ -47,6 +47,7 @@ QUANTITIES = {
         "Of the words that a policy says of its user, a token.",
     ),
     "validation": ("validation", "Share of held-out pairs that the policy orders as its user."),
+    "skipped_steps": ("skipped steps", "So far, because a loss or gradient was not finite."),
     "kl": ("distance from the reference", "KL divergence in nats a reply."),
     "hypervolume": ("hypervolume", "Of the policies together, in the frame of the training."),
 }
