@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.serving.conftest import Client, tokenizer
 from tests.web.conftest import Tab, score
+
+from paretune.engines.lm.encode import Encoder
+from paretune.serving.words import Words
 
 
 def test_a_reply_grows_and_says_what_it_was_made_with(tab: Tab) -> None:
@@ -58,24 +63,30 @@ def test_stop_ends_the_reply_here_and_on_the_server(tab: Tab) -> None:
     assert page.get_by_role("button", name="Send").is_visible()
 
 
+@pytest.fixture
+def bare(client: Client) -> Iterator[None]:
+    """The server's base knows no turns."""
+    known = client.service.words
+    bare = tokenizer()
+    bare.chat_template = None
+    client.service.words = Words(Encoder(bare, 64, 64), known.normalizer, known.positions)
+    yield
+    client.service.words = known
+
+
+@pytest.mark.usefixtures("bare")
 def test_a_base_without_turns_gets_each_message_alone(tab: Tab) -> None:
-    tokenizer = tab.client.service.words.encoder.tokenizer
-    template = tokenizer.chat_template
     page = tab.open().page
-    try:
-        tokenizer.chat_template = None
-        tab.say("w7 w8")
-        tab.reply()
-        assert not page.get_by_text("each message is sent alone").is_visible()
-        tab.say("w9 w10")
-        tab.reply(1)
-        assert page.get_by_text("each message is sent alone").is_visible()
-        with page.expect_request("**/v1/chat/completions") as sent:
-            tab.say("w11")
-        assert len(sent.value.post_data_json["messages"]) == 1
-        tab.reply(2)
-    finally:
-        tokenizer.chat_template = template
+    tab.say("w7 w8")
+    tab.reply()
+    assert not page.get_by_text("each message is sent alone").is_visible()
+    tab.say("w9 w10")
+    tab.reply(1)
+    assert page.get_by_text("each message is sent alone").is_visible()
+    with page.expect_request("**/v1/chat/completions") as sent:
+        tab.say("w11")
+    assert len(sent.value.post_data_json["messages"]) == 1
+    tab.reply(2)
 
 
 def test_one_prompt_at_several_trade_offs_with_rewards(tab: Tab) -> None:
