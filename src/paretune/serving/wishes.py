@@ -74,7 +74,9 @@ class Wishes:
         if wanted.user is not None:
             found = self._learned(wanted.user, method)
             if found is None:
-                raise UnknownUserError(f"user: found {wanted.user!r}, expected one who has answered")
+                raise UnknownUserError(
+                    f"user: found {wanted.user!r}, expected one who has answered"
+                )
             return Wish(method, found, "user")
         return Wish(method, TradeOff.even(len(self._result.objectives)), "default")
 
