@@ -91,7 +91,7 @@ class PlainState:
     def set_log_state(self, saved: Mapping[str, Any]) -> None:
         """Go on with a log line."""
         self.window.clear()
-        self.skipped_steps = saved["skipped_steps"]
+        self.skipped_steps = saved.get("skipped_steps", 0)
         for name, (dtype, device, values) in saved["window"].items():
             place = self.args.device if device == self.args.device.type else device
             self.window[name] = [
