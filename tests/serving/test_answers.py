@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.serving.conftest import SHAPE, moved, service, tokenizer
+from tests.serving.conftest import SHAPE, moved, result, service, tokenizer
 from transformers import LlamaConfig
 
 from paretune.core.adapter import TradeOffAdapter
@@ -57,6 +57,21 @@ def test_methods_of_one_base_hold_it_once(tmp_path: Path) -> None:
         second.get_submodule("model.layers.0.mlp.up_proj")
     )
     assert made.scheduler.close(30)
+
+
+def test_a_method_tells_whether_it_serves_what_lies_between() -> None:
+    points = result().methods[0].points
+
+    def exactly(tradeoff: TradeOff) -> Steering:
+        return Steering("merge", ("one", "other"), tradeoff.weights, tradeoff)
+
+    def nearest(tradeoff: TradeOff) -> Steering:
+        kept = min(points, key=lambda p: abs(p.tradeoff[0] - tradeoff.weights[0])).tradeoff
+        return Steering("pick", ("one",), (1.0,), TradeOff(kept))
+
+    assert ServedMethod("soups", points, exactly, {}).serves_any
+    assert not ServedMethod("dpo", points, nearest, {}).serves_any
+    assert ServedMethod("sft", points[:1], nearest, {}).serves_any
 
 
 def test_trade_offs_that_were_asked_for_are_not_kept(tmp_path: Path) -> None:

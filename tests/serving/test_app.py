@@ -194,7 +194,8 @@ def test_every_route_but_health_asks_for_the_key(client: Any, path: str, key: st
 
 def test_facts(client: Any) -> None:
     _, models = client.json("GET", "/v1/models")
-    assert [m["id"] for m in models["data"]] == ["tiny", "tiny/soups"]
+    told = [(m["id"], m["root"], m["serves"]) for m in models["data"]]
+    assert told == [("tiny", "tiny/soups", "any"), ("tiny/soups", "tiny/soups", "any")]
     _, front = client.json("GET", "/api/front")
     assert front["objectives"] == ["helpful", "harmless"]
     _, _, metrics = client.send("GET", "/metrics")

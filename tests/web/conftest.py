@@ -131,14 +131,12 @@ class Tab:
                 "Content-Type": headers.pop("kind", "application/json"), **headers}),
         )  # fmt: skip
 
-    def show(self, result: RunResult) -> Tab:
+    def show(self, result: RunResult, serves: str = "any") -> Tab:
         """The page of another result; its server would refuse to answer for it."""
         self.fake("api/front", to_json(result))
         names = [f"{result.name}/{m.name}" for m in result.methods]
-        self.fake(
-            "v1/models",
-            {"data": [{"id": result.name, "root": names[0]}, *({"id": n} for n in names)]},
-        )
+        ids = [{"id": name, "serves": serves} for name in names]
+        self.fake("v1/models", {"data": [{"id": result.name, "root": names[0]}, *ids]})
         return self.open()
 
     @property

@@ -41,6 +41,16 @@ def test_a_hand_drags_the_trade_off_along_the_front(tab: Tab) -> None:
     assert tab.tradeoff == [0.5, 0.5]
 
 
+def test_a_method_that_answers_by_the_nearest_policy_shows_that_one(tab: Tab) -> None:
+    page = tab.show(tab.client.service.result, serves="measured").page
+    page.locator("pareto-front").get_by_label("Weight of helpful").fill("30")
+    assert tab.tradeoff == [0.3, 0.7]
+    said = page.locator(".pf-place").inner_text().replace("\u00a0", " ")
+    assert said == "soups · answered by the nearest point: helpful 50 %, harmless 50 %"
+    point = page.locator(".pf-own .pf-point").nth(1).get_attribute("transform")
+    assert point == tab.handle.get_attribute("transform")
+
+
 def test_a_finger_drags_it_too(browser: Any, client: Client) -> None:
     tab = Tab(browser, client, has_touch=True).open()
     box = tab.page.locator(".pf-ring").bounding_box()

@@ -80,6 +80,15 @@ class ServedMethod:
     steer: Callable[[TradeOff], Steering]
     folders: Mapping[str, Path]
 
+    @property
+    def serves_any(self) -> bool:
+        """Whether what lies between measured trade-offs is served as it is, not by the nearest."""
+        if len(self.points) < 2:
+            return True
+        pairs = zip(self.points[0].tradeoff, self.points[1].tradeoff, strict=True)
+        between = TradeOff(tuple(0.618 * a + 0.382 * b for a, b in pairs))
+        return self.steer(between).tradeoff == between
+
 
 @final
 class Answers:

@@ -204,11 +204,14 @@ def _add_facts(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        run = service.result.name
-        roots = {run: f"{run}/{service.wishes.default}"}
-        roots |= {name: name for name in (f"{run}/{method}" for method in service.answers.methods)}
+        run, methods = service.result.name, service.answers.methods
+        names = {run: service.wishes.default} | {f"{run}/{name}": name for name in methods}
         facts = {"object": "model", "created": int(service.started), "owned_by": "paretune"}
-        data = [{"id": name, "root": root, **facts} for name, root in roots.items()]
+        data = [
+            {"id": name, "root": f"{run}/{method}", **facts,
+             "serves": "any" if methods[method].serves_any else "measured"}
+            for name, method in names.items()
+        ]  # fmt: skip
         return {"object": "list", "data": data}
 
     @app.get("/api/front")

@@ -2,13 +2,14 @@
 //
 // Properties: `result` (JSON of a run's result), `method` (whose points the handle follows),
 // `methods` (names that are shown; null = all), `tradeoff` (weights that sum to 1), `looks`
-// (name -> {variable, path}; null = in the order of the result).
+// (name -> {variable, path}; null = in the order of the result), `stepped` (names of methods that
+// answer with measured points only; null = none).
 // Event: `tradeoff`, with `detail.tradeoff`, when the person moves it.
 (() => {
   "use strict";
   const shared = globalThis.paretoFront;
   const { html, svg, mark, interval, inWords, looksOf, methodOf, place, placeInWords, even, Plot, Triangle, Sliders } = shared;
-  const NAMES = ["result", "method", "methods", "tradeoff", "looks"];
+  const NAMES = ["result", "method", "methods", "tradeoff", "looks", "stepped"];
 
   class Tips {
     constructor() {
@@ -45,7 +46,7 @@
   }
 
   class ParetoFront extends HTMLElement {
-    #given = { result: null, method: null, methods: null, tradeoff: null, looks: null };
+    #given = { result: null, method: null, methods: null, tradeoff: null, looks: null, stepped: null };
     #is_waiting = false;
     #parts = null;
     #width = 0;
@@ -74,6 +75,8 @@
     set methods(value) { this.#set("methods", value); }
     get looks() { return this.#given.looks; }
     set looks(value) { this.#set("looks", value); }
+    get stepped() { return this.#given.stepped; }
+    set stepped(value) { this.#set("stepped", value); }
 
     get method() {
       const { result, method } = this.#given;
@@ -116,7 +119,7 @@
     }
 
     #view() {
-      const { result, methods, looks } = this.#given;
+      const { result, methods, looks, stepped } = this.#given;
       const method = this.method;
       const isShown = (m) => m.points.length > 0 && (!methods || methods.includes(m.name) || m.name === method);
       const words = (tradeoff, found) => {
@@ -127,6 +130,7 @@
       };
       return {
         result, method, words, tradeoff: this.tradeoff, shown: result.methods.filter(isShown),
+        place: (tradeoff) => place(result, method, tradeoff, stepped?.includes(method)),
         looks: looks ? new Map(Object.entries(looks)) : looksOf(result),
       };
     }
@@ -168,7 +172,7 @@
       if (picture && this.#width > 0) picture.put(view.tradeoff);
       sliders.put(view.tradeoff);
       sliders.measure(view);
-      const found = place(view.result, view.method, view.tradeoff);
+      const found = view.place(view.tradeoff);
       where.replaceChildren(html("b", {}, view.method ?? "no method"), ` · ${placeInWords(view.result, found)}`);
     }
 

@@ -78,14 +78,15 @@
     high: a.high + share * (b.high - a.high),
   });
 
-  // Where a trade-off lies on what was measured: at a point, between two, or nearest to one.
-  const place = (result, name, tradeoff) => {
+  // Where a trade-off lies on what was measured: at a point, between two, or nearest to one, which
+  // is all there is between points where a method answers with nothing else (`isStepped`).
+  const place = (result, name, tradeoff, isStepped = false) => {
     const points = methodOf(result, name)?.points ?? [];
     if (!points.length) return { kind: "none", means: null, point: null };
     const near = points.reduce((best, p) =>
       (distance(p.tradeoff, tradeoff) < distance(best.tradeoff, tradeoff) ? p : best));
     if (isSame(near.tradeoff, tradeoff)) return { kind: "exact", means: near.means, point: near };
-    if (result.objectives.length === 2) {
+    if (result.objectives.length === 2 && !isStepped) {
       const known = path({ points });
       const after = known.findIndex((p) => p.tradeoff[0] > tradeoff[0]);
       if (after > 0) {
@@ -94,14 +95,14 @@
         return { kind: "between", means: a.means.map((m, i) => blend(m, b.means[i], share)), point: near };
       }
     }
-    return { kind: "nearest", means: near.means, point: near };
+    return { kind: isStepped ? "instead" : "nearest", means: near.means, point: near };
   };
 
   const placeInWords = (result, found) => {
     if (found.kind === "none") return "no measured point";
     if (found.kind === "between") return "between two measured points";
-    const said = found.kind === "exact"
-      ? "a measured point" : `nearest measured point: ${inWords(result.objectives, found.point.tradeoff)}`;
+    const where = { exact: "a measured point", nearest: "nearest measured point: ", instead: "answered by the nearest point: " };
+    const said = where[found.kind] + (found.kind === "exact" ? "" : inWords(result.objectives, found.point.tradeoff));
     return found.point.dominated ? `${said}, beaten by another of this method` : said;
   };
 

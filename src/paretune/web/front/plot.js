@@ -1,7 +1,7 @@
 // Two objectives: mean rewards with their intervals, and a handle along the front of a method.
 (() => {
   "use strict";
-  const { svg, fit, makeHandle, path, place, reach, ticks, rounded, withWeight, methodOf } = globalThis.paretoFront;
+  const { svg, fit, makeHandle, path, reach, ticks, rounded, withWeight, methodOf } = globalThis.paretoFront;
   const SNAP = 8; // pixels around a measured point in which the handle is at it
   const [TOP, RIGHT, BOTTOM] = [30, 16, 48];
 
@@ -149,7 +149,7 @@
     put(tradeoff) {
       this.view.tradeoff = tradeoff;
       const { result, method } = this.view;
-      const found = place(result, method, tradeoff);
+      const found = this.view.place(tradeoff);
       const isShown = found.kind !== "none";
       this.handle.node.toggleAttribute("hidden", !isShown);
       this.guides.toggleAttribute("hidden", !isShown);

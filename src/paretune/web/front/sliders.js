@@ -1,7 +1,7 @@
 // A slider an objective, with what was measured of it: for any number of objectives.
 (() => {
   "use strict";
-  const { html, svg, number, percent, withWeight, place, reach, methodOf } = globalThis.paretoFront;
+  const { html, svg, number, percent, withWeight, reach, methodOf } = globalThis.paretoFront;
   const [WIDE, HIGH] = [200, 16];
 
   // Names and weights only, for places that show no result.
@@ -35,7 +35,7 @@
     // Under each slider: the mean reward here, on a scale with everything measured.
     measure(view) {
       const { result, shown, looks } = view;
-      const found = place(result, view.method, this.tradeoff);
+      const found = view.place(this.tradeoff);
       const own = methodOf(result, view.method);
       const color = `var(${looks.get(view.method)?.variable ?? "--ink"})`;
       this.rows.forEach(({ measured }, i) => {

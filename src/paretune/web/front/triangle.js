@@ -1,7 +1,7 @@
 // Three objectives: the weights as a triangle, with what was measured at each of them.
 (() => {
   "use strict";
-  const { svg, fit, makeHandle, place, rounded, withWeight, isSame, even, corner, methodOf } = globalThis.paretoFront;
+  const { svg, fit, makeHandle, rounded, withWeight, isSame, even, corner, methodOf } = globalThis.paretoFront;
   const SNAP = 9;
 
   class Triangle {
@@ -90,7 +90,7 @@
       this.view.tradeoff = tradeoff;
       const names = this.view.result.objectives;
       this.handle.put(...this.at(tradeoff));
-      const found = place(this.view.result, this.view.method, tradeoff);
+      const found = this.view.place(tradeoff);
       this.handle.say(
         `Trade-off. Up: more ${names[0]}; left: more ${names[1]}; right: more ${names[2]}`,
         100 * tradeoff[0], this.view.words(tradeoff, found),

@@ -24,9 +24,12 @@ const takeKey = () => {
 const readRun = async () => {
   const [result, models] = await Promise.all([ask("api/front"), ask("v1/models")]);
   const start = `${result.name}/`;
-  const methods = models.data.filter((m) => m.id.startsWith(start)).map((m) => m.id.slice(start.length));
+  const served = models.data.filter((m) => m.id.startsWith(start));
+  const names = (some) => some.map((m) => m.id.slice(start.length));
+  const methods = names(served);
   const root = models.data.find((m) => m.id === result.name)?.root?.slice(start.length);
-  return { result, names: result.objectives, methods, method: methods.includes(root) ? root : methods[0] };
+  const stepped = names(served.filter((m) => m.serves === "measured"));
+  return { result, names: result.objectives, methods, stepped, method: methods.includes(root) ? root : methods[0] };
 };
 
 const listenToTabs = (state) => {
@@ -59,6 +62,7 @@ const listenToFront = (run, state) => {
   const [front, method] = [at("front"), at("method")];
   clear(method, run.methods.map((name) => html("option", { value: name }, name)));
   front.result = run.result;
+  front.stepped = run.stepped;
   front.addEventListener("tradeoff", (event) => state.move(event.detail.tradeoff, { user: "" }));
   method.addEventListener("change", () => state.set({ method: method.value }));
   at("as-user-off").addEventListener("click", () => { state.set({ user: "" }); method.focus(); });
