@@ -100,7 +100,7 @@
 
   const placeInWords = (result, found) => {
     if (found.kind === "none") return "no measured point";
-    if (found.kind === "between") return "between two measured points";
+    if (found.kind === "between") return "between two measured points, interpolated";
     const where = { exact: "a measured point", nearest: "nearest measured point: ", instead: "answered by the nearest point: " };
     const said = where[found.kind] + (found.kind === "exact" ? "" : inWords(result.objectives, found.point.tradeoff));
     return found.point.dominated ? `${said}, beaten by another of this method` : said;
