@@ -160,3 +160,17 @@ def test_who_does_not_read_is_left(client: Any) -> None:
             for _ in range(10_000):
                 one.sendall(asked * 100)
     assert client.json("GET", "/health")[0] == 200
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_reads_slowly_is_served(client: Any) -> None:
+    asked = f"GET /api/front HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
+    with line(client, asked * 800) as one:
+        found, started = b"", time.monotonic()
+        while found.count(b"HTTP/1.1 200 OK") < 800:
+            part = one.recv(1 << 13)
+            assert part, "left too early"
+            found += part
+            # Always within the time, and longer than it in all.
+            time.sleep(0.005)
+        assert time.monotonic() - started > 0.6

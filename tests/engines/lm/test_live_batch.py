@@ -188,3 +188,53 @@ def test_whole_models_are_no_rows_of_one(lab: Any, tmp_path: Path) -> None:
     for i in range(2):
         save_policy(moved(lab.model(), i), lab.tokenizer(), tmp_path / f"expert-{i}")
     assert row_policies([tmp_path / "expert-0", tmp_path / "expert-1"], base) is None
+
+
+def test_who_takes_a_slot_sees_nothing_of_who_had_it(lab: Any) -> None:
+    class Policies:
+        model = lab.model()
+
+        def steer(self, rows: Sequence[RowSteering]) -> None:
+            pass
+
+    prompts, _ = many(9)
+    live = LiveBatch(Policies(), PAD)
+    live.join(prompts[:8], [RowSteering()] * 8)
+    # The third has no numbers any more: what is masked is still multiplied with.
+    for layer in live._cache.layers:
+        layer.keys[2] = layer.values[2] = torch.nan
+    live.keep([0, 1, 3, 4, 5, 6, 7])
+    assert live.read(torch.full((7,), 5)).isfinite().all(), "nor do others see who has left"
+    buffers = [layer.keys.data_ptr() for layer in live._cache.layers]
+    first = live.join([prompts[8]], [RowSteering()])
+    assert buffers == [layer.keys.data_ptr() for layer in live._cache.layers], "nobody was moved"
+    second = live.read(torch.full((8,), 5))
+    alone = LiveBatch(Policies(), PAD)
+    torch.testing.assert_close(first, alone.join([prompts[8]], [RowSteering()]))
+    torch.testing.assert_close(second[7:], alone.read(torch.tensor([5])))
+
+
+def test_slots_and_columns_of_no_use_are_closed_up(lab: Any) -> None:
+    class Policies:
+        model = lab.model()
+
+        def steer(self, rows: Sequence[RowSteering]) -> None:
+            pass
+
+    rng = np.random.default_rng(1)
+    live, widest, most = LiveBatch(Policies(), PAD), 0, 0
+    ages: list[int] = []
+    for _ in range(300):
+        # Replies of at most 12 tokens, one after the other without end: never is nobody there.
+        stay = [n for n, age in enumerate(ages) if age < 12 and rng.random() > 0.05]
+        if ages:
+            live.keep(stay)
+        ages = [ages[n] for n in stay]
+        if len(ages) < 6:
+            live.join([rng.integers(5, 40, 4).astype(np.int32)], [RowSteering()])
+            ages.append(0)
+        live.read(torch.full((len(ages),), 5))
+        ages = [age + 1 for age in ages]
+        widest, most = max(widest, live._mask.shape[1]), max(most, live._mask.shape[0])
+        assert len(live) == len(ages)
+    assert widest <= (4 + 13) / 0.75 + 1 and most <= 8
