@@ -54,7 +54,7 @@ def score(prompt: str, replies: Any) -> np.ndarray:
     return np.array([[len(r.split()) / 5, 1 - len(r.split()) / 14] for r in replies])
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     folder = tmp_path_factory.mktemp("page")
     made = service(folder)
@@ -77,8 +77,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """One for each file of tests: while it is open, no other test could run an event loop."""
     if CHROMIUM is None:
         pytest.skip("no chromium to open the page with")
     from playwright.sync_api import sync_playwright
