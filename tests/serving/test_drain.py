@@ -17,7 +17,7 @@ import pytest
 from tests.serving.conftest import KEY
 
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-ASKED = {"model": "tiny", "prompt": "w7 w8", "max_tokens": 40, "seed": 2, "stream": True}
+ASKED = {"model": "tiny", "prompt": "w7 w8", "max_tokens": 40, "seed": 2, "stream": True, "logprobs": 0}
 SERVER = """
 import sys
 from pathlib import Path
@@ -92,5 +92,6 @@ def test_what_has_begun_ends_whole(
     for content in told:
         pieces = content.decode().strip().split("\n\n")
         assert pieces.pop() == "data: [DONE]"
-        ends = [json.loads(p.removeprefix("data: "))["choices"][0]["finish_reason"] for p in pieces]
-        assert ends == [None] * (len(ends) - 1) + ["length"] and len(ends) >= 40
+        parts = [json.loads(piece.removeprefix("data: "))["choices"][0] for piece in pieces]
+        assert [p["finish_reason"] for p in parts] == [None] * (len(parts) - 1) + ["length"]
+        assert sum(len((p["logprobs"] or {"tokens": []})["tokens"]) for p in parts) == 40
