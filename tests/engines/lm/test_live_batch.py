@@ -202,7 +202,7 @@ def test_who_takes_a_slot_sees_nothing_of_who_had_it(lab: Any) -> None:
     live.join(prompts[:8], [RowSteering()] * 8)
     # The third has no numbers any more: what is masked is still multiplied with.
     for layer in live._cache.layers:
-        layer.keys[2] = layer.values[2] = torch.nan
+        layer.keys[live._slots[2]] = layer.values[live._slots[2]] = torch.nan
     live.keep([0, 1, 3, 4, 5, 6, 7])
     assert live.read(torch.full((7,), 5)).isfinite().all(), "nor do others see who has left"
     buffers = [layer.keys.data_ptr() for layer in live._cache.layers]
@@ -238,3 +238,60 @@ def test_slots_and_columns_of_no_use_are_closed_up(lab: Any) -> None:
         widest, most = max(widest, live._mask.shape[1]), max(most, live._mask.shape[0])
         assert len(live) == len(ages)
     assert widest <= (4 + 13) / 0.75 + 1 and most <= 8
+
+
+def test_prompts_of_like_length_are_read_together(lab: Any, monkeypatch: Any) -> None:
+    class Policies:
+        model = lab.model()
+
+        def steer(self, rows: Sequence[RowSteering]) -> None:
+            self.rows = list(rows)
+
+    policies = Policies()
+    rng = np.random.default_rng(2)
+    prompts = [rng.integers(5, 40, n).astype(np.int32) for n in (3, 20, 4, 19, 3, 1)]
+    live, shapes = LiveBatch(policies, PAD), []
+    forward = live._forward
+
+    def watched(ids: Any, *more: Any) -> Any:
+        shapes.append(tuple(ids.shape))
+        return forward(ids, *more)
+
+    monkeypatch.setattr(live, "_forward", watched)
+    steering = [RowSteering(told=n) for n in range(6)]
+    first = live.join(prompts, steering)
+    assert shapes == [(2, 20), (3, 4), (1, 1)]
+    second = live.read(torch.arange(10, 16))
+    assert [policies.rows[slot] for slot in live._slots] == steering
+    for n, prompt in enumerate(prompts):
+        alone = LiveBatch(policies, PAD)
+        torch.testing.assert_close(first[n : n + 1], alone.join([prompt], [steering[n]]))
+        torch.testing.assert_close(second[n : n + 1], alone.read(torch.tensor([10 + n])))
+
+
+def test_rows_that_cannot_be_read_leave_the_others_alone(lab: Any, monkeypatch: Any) -> None:
+    class Policies:
+        model = lab.model()
+
+        def steer(self, rows: Sequence[RowSteering]) -> None:
+            pass
+
+    prompts, _ = many(6)
+    live, expected = LiveBatch(Policies(), PAD), LiveBatch(Policies(), PAD)
+    for one in (live, expected):
+        one.join(prompts[:2], [RowSteering()] * 2)
+    forward = live._forward
+
+    def failing(ids: Any, *more: Any) -> Any:
+        if ids.shape[1] < 3:
+            raise RuntimeError("no memory")
+        return forward(ids, *more)
+
+    monkeypatch.setattr(live, "_forward", failing)
+    fresh = [np.full(n, 7, dtype=np.int32) for n in (9, 2)]
+    with pytest.raises(RuntimeError, match="no memory"):
+        live.join(fresh, [RowSteering()] * 2)
+    monkeypatch.setattr(live, "_forward", forward)
+    assert len(live) == 2
+    tokens = torch.tensor([5, 6])
+    torch.testing.assert_close(live.read(tokens), expected.read(tokens))

@@ -28,6 +28,9 @@ from paretune.errors import ConfigError
 _ROOM = 64
 """Tokens of replies for which there is room at first."""
 
+_ALIKE = 0.7
+"""Share of the longest prompt that the others read with it have at least: the rest is padding."""
+
 _USED = 0.75
 """Share of the slots, and of the columns, below which they are closed up."""
 
@@ -85,23 +88,19 @@ class LiveBatch:
         Returns:
             ``(new rows, V)`` logits of their first token.
         """
-        width = max(len(prompt) for prompt in prompts)
-        ids = torch.full((len(prompts), width), self._pad, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
-            mask[row, width - len(prompt) :] = 1
-        ids, mask = ids.to(self._device), mask.to(self._device)
-        cache = roomy_cache(self._config, width + _ROOM)
-        self._policies.steer(steering)
-        self._is_steered = False
-        logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
-        if self._slots:
-            self._put_beside(cache, mask, steering)
-        else:
-            self._cache, self._mask, self._steering = cache, mask, list(steering)
-            self._slots = list(range(len(prompts)))
-        return logits
+        # Those of like length are read together, the longest first, for whom room is made.
+        order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+        before, logits = len(self), []
+        try:
+            for some in _alike(order, [len(prompt) for prompt in prompts]):
+                found = self._join([prompts[row] for row in some], [steering[row] for row in some])
+                logits.append(found)
+        except Exception:
+            self.keep(range(before))  # all of them or none
+            raise
+        back = np.argsort(order).tolist()
+        self._slots[before:] = [self._slots[before + row] for row in back]
+        return torch.cat(logits)[self._index(back)]
 
     @torch.no_grad()
     def read(self, tokens: Tensor) -> Tensor:
@@ -132,6 +131,28 @@ class LiveBatch:
         if len(self._slots) <= _USED * len(self._steering) or first > (1 - _USED) * self._width:
             self._rearrange(self._slots, first)
             self._slots = list(range(len(self._slots)))
+
+    def _join(
+        self, prompts: Sequence[npt.NDArray[np.int32]], steering: Sequence[RowSteering]
+    ) -> Tensor:
+        """The same in one pass."""
+        width = max(len(prompt) for prompt in prompts)
+        ids = torch.full((len(prompts), width), self._pad, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
+            mask[row, width - len(prompt) :] = 1
+        ids, mask = ids.to(self._device), mask.to(self._device)
+        cache = roomy_cache(self._config, width + _ROOM)
+        self._policies.steer(steering)
+        self._is_steered = False
+        logits = self._forward(ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+        if self._slots:
+            self._put_beside(cache, mask, steering)
+        else:
+            self._cache, self._mask, self._steering = cache, mask, list(steering)
+            self._slots = list(range(len(prompts)))
+        return logits
 
     @property
     def _width(self) -> int:
@@ -179,3 +200,13 @@ class LiveBatch:
         self._mask = torch.nn.functional.pad(self._mask[index], (-left, 0))
         self._steering = [self._steering[slot] for slot in slots]
         self._is_steered = False
+
+
+def _alike(order: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Rows from the longest on, cut where they get much shorter."""
+    parts: list[list[int]] = []
+    for row in order:
+        if not parts or lengths[row] < _ALIKE * lengths[parts[-1][0]]:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
