@@ -15,6 +15,7 @@ import asyncio
 import http.client
 import json
 import os
+import queue
 import socket
 import statistics
 import subprocess
@@ -56,7 +57,7 @@ class Task:
     alone: int
 
 
-TASKS = {"tiny": Task(64, 5, 16), "30m": Task(32, 3, 8)}
+TASKS = {"tiny": Task(64, 5, 16), "30m": Task(64, 3, 8)}
 QUICK = {"tiny": Task(16, 2, 4), "30m": Task(8, 1, 2)}
 CONTESTANTS = {
     "mixed": "paretune, 64 trade-offs",
@@ -127,12 +128,14 @@ def serve(folder: Path, port: int, rows: int) -> None:
     from paretune.core.policy import Steering
     from paretune.core.results import RunResult
     from paretune.core.rewards import Normalizer
+    from paretune.core.tradeoff import TradeOff
     from paretune.engines.lm.encode import Encoder
     from paretune.engines.lm.models import load_tokenizer
+    from paretune.engines.lm.row_sampling import Sampling
     from paretune.serving.answers import Answers, ServedMethod
     from paretune.serving.app import Service, build_app
     from paretune.serving.connections import listening, open_socket, run_until_told
-    from paretune.serving.scheduler import Scheduler
+    from paretune.serving.scheduler import Asked, Scheduler
     from paretune.serving.wishes import Wishes
     from paretune.serving.words import Words
 
@@ -153,6 +156,12 @@ def serve(folder: Path, port: int, rows: int) -> None:
     scheduler = Scheduler(answers.load, 2, 0, rows=rows)
     wishes = Wishes(result, methods, "soups")
     service = Service(result, answers, wishes, words, scheduler, 64, lambda: 0)
+    # Loaded before anybody asks, as `paretune serve` does.
+    one = answers.answer("soups", TradeOff.even(2))
+    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    prompt, greedy = np.array([3], dtype=np.int32), Sampling(0.0)
+    scheduler.ask([Asked(one.model, one.rows, prompt, greedy, 1, heard.put)])
+    heard.get()
     run_until_told(listening(build_app(service, KEY), most=512), open_socket("127.0.0.1", port))
 
 

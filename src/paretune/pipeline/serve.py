@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from paretune.core.policy import Steering
 from paretune.core.record import Prompt
 from paretune.core.results import RunResult
 from paretune.core.tradeoff import TradeOff
+from paretune.engines.lm.row_sampling import Sampling
 from paretune.errors import ConfigError, RunError, nearest
 from paretune.pipeline.ask import open_scores, people_of
 from paretune.pipeline.base import existing_base
@@ -31,7 +33,7 @@ from paretune.serving.answers import Answers, ServedMethod
 from paretune.serving.app import Service
 from paretune.serving.candidates import Candidates, Rate
 from paretune.serving.reward_route import Rewards
-from paretune.serving.scheduler import Scheduler
+from paretune.serving.scheduler import Asked, Ended, Scheduler, Token
 from paretune.serving.wishes import Wishes
 from paretune.serving.words import Words
 
@@ -80,11 +82,28 @@ def open_service(
     people = people_of(config, run, result, default)
     wishes = Wishes(result, methods, default, people.learned)
     limit = config.generate.max_new_tokens
-    return Service(
+    made = Service(
         result, answers, wishes, words, scheduler, limit, lambda: secrets.randbits(31), people,
         Rewards(partial(open_scores, config, run)),
         Candidates(partial(_open_rate, config, run), words.normalizer),
     )  # fmt: skip
+    _try(made)
+    return made
+
+
+def _try(service: Service) -> None:
+    """A first token: what cannot be served is told now, and the first client need not wait."""
+    heard: queue.SimpleQueue[Token | Ended] = queue.SimpleQueue()
+    method = service.wishes.default
+    answer = service.answers.answer(method, TradeOff.even(len(service.result.objectives)))
+    prompt = np.array([service.words.encoder.tokenizer.eos_token_id], dtype=np.int32)
+    asked = Asked(answer.model, answer.rows, prompt, Sampling(0.0), 1, heard.put, mix=answer.mix)
+    service.scheduler.ask([asked])
+    while isinstance(event := heard.get(), Token):
+        pass
+    if event.reason == "error":
+        service.scheduler.close(0)
+        raise ConfigError(f"{method}: {event.problem}; choose another with --method")
 
 
 def served_methods(config: RunConfig, run: RunFolder, result: RunResult) -> dict[str, ServedMethod]:
