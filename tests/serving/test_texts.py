@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,3 +50,31 @@ def test_the_pieces_are_the_text_up_to_the_first_stop(text: str, stops: list[str
     assert expected.startswith(growing.text) if ends else growing.text == expected
     assert "".join(pieces) == growing.text
     assert not any(stop in growing.text for stop in stops)
+
+
+def by_word(ids: Sequence[int]) -> str:
+    """As many tokenizers: a space before every word but the first that is decoded."""
+    return "".join(f" w{i}" if i % 3 else "-" for i in ids).removeprefix(" ")
+
+
+@pytest.mark.parametrize("decode", [as_bytes, by_word])
+def test_a_long_reply_is_not_decoded_again_for_every_token(decode: Any) -> None:
+    ids = list(("Grüße, 世界! \U0001f600 e\u0301 " * 40).encode())
+    longest = 0
+
+    def watched(some: Sequence[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(some))
+        return str(decode(some))
+
+    growing = GrowingText(watched, ["never"])
+    said = "".join([*map(growing.add, ids), growing.end()])
+    assert said == growing.text == decode(ids)
+    assert longest <= 64 + 4 < len(ids) / 10
+
+
+def test_a_stop_is_seen_across_what_was_settled() -> None:
+    text = "x" * 62 + "STOP" + "y" * 100
+    growing = GrowingText(as_bytes, ["STOP"])
+    said = "".join(growing.add(i) for i in text.encode())
+    assert said == "x" * 62 and growing.is_stopped

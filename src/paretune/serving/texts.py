@@ -8,6 +8,10 @@ from typing import final
 _TORN = "\ufffd"
 """What a decoder writes for bytes that are not a whole character yet."""
 
+_WINDOW, _CONTEXT = 64, 16
+"""Tokens after which the text so far is settled, and those before that are decoded again: how a
+token is written may depend on its neighbors, not on all of a long reply."""
+
 
 @final
 class GrowingText:
@@ -22,6 +26,8 @@ class GrowingText:
         self._decode, self._stops = decode, tuple(stops)
         self._ids: list[int] = []
         self._text = ""
+        # Of tokens that are decoded no more: their text, and how much of the window's it is.
+        self._settled, self._skip = "", 0
         self.is_stopped = False
 
     @property
@@ -41,7 +47,10 @@ class GrowingText:
     def _release(self, *, is_last: bool) -> str:
         if self.is_stopped:
             return ""
-        whole = self._decode(self._ids)
+        whole = self._settled + self._decode(self._ids)[self._skip :]
+        if len(self._ids) >= _WINDOW and not whole.endswith(_TORN):
+            self._ids = self._ids[-_CONTEXT:]
+            self._settled, self._skip = whole, len(self._decode(self._ids))
         cut = min((at for s in self._stops if (at := whole.find(s)) >= 0), default=-1)
         if cut >= 0:
             self.is_stopped = True
