@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import re
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,3 +63,27 @@ def test_a_key_that_was_given_is_not_shown(printed: Any, monkeypatch: pytest.Mon
     shown, key = printed("--host", "::")
     assert key == "a-canary-of-the-test" and key not in shown
     assert "result: http://[::]:4321/   (the page asks for the key)" in shown
+
+
+@pytest.mark.parametrize("key", ["a-canary-of-the-test", ""])
+def test_the_line_that_is_printed_asks_with_the_key(
+    printed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    if key:
+        monkeypatch.setenv("PARETUNE_API_KEY", key)
+    shown, used = printed(*(["--host", "::"] if key else []))
+    (line,) = (line for line in shown.splitlines() if "curl " in line)
+    curl = tmp_path / "curl"  # in place of the real one: tells what the shell made of the line
+    curl.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    curl.chmod(0o700)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", line.strip()], env=os.environ | {"PATH": path}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    words = done.stdout.splitlines()
+    assert f"Authorization: Bearer {key or used}" in words
+    at = "[::]" if key else "127.0.0.1"
+    assert f"http://{at}:4321/v1/completions" in words
+    body = {"model": "tiny", "prompt": "...", "preference": {"helpful": 1}}
+    assert json.loads(words[words.index("-d") + 1]) == body

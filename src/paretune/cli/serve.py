@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import shlex
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from paretune.cli.console import Console, prepare, tell
 from paretune.cli.options import RunArg
 from paretune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from paretune.core.results import RunResult
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _KEY = "PARETUNE_API_KEY"
@@ -58,16 +63,22 @@ def serve(
         at = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         page = f"{at}/   (the page asks for the key)" if key else f"{at}/#key={shown}"
         tell(f"\nresult: {page}\n        {at}/v1   (the API)")
-        first = service.result.objectives[0]
         tell(
-            "next:   open the first in a browser, or\n"
-            f"        curl -s {at}/v1/completions -H 'Authorization: Bearer "
-            f"{'$' + _KEY if key else shown}' -H 'Content-Type: application/json' "
-            f'-d \'{{"model": "{service.result.name}", "prompt": "...", "preference": '
-            f'{{"{first}": 1}}}}\''
+            "next:   open the first in a browser, or\n        "
+            + _request(service.result, at, f"${_KEY}" if key else shown)
         )
         # Beside those whose replies are at work: connections that wait, and those that are refused.
         server = listening(build_app(service, shown), most=rows + queue + 192)
         sys.stdout.flush()  # whoever reads a pipe waits for the address
         run_until_told(server, opened)
         service.scheduler.close(5)
+
+
+def _request(result: RunResult, at: str, key: str) -> str:
+    """A line for a shell that asks for a reply."""
+    body = {"model": result.name, "prompt": "...", "preference": {result.objectives[0]: 1}}
+    # Double quotes: the shell puts a key in that is in the environment.
+    return (
+        f'curl -s {shlex.quote(at + "/v1/completions")} -H "Authorization: Bearer {key}" '
+        f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
+    )
