@@ -65,6 +65,19 @@ def test_a_key_that_was_given_is_not_shown(printed: Any, monkeypatch: pytest.Mon
     assert "result: http://[::]:4321/   (the page asks for the key)" in shown
 
 
+@pytest.mark.parametrize(
+    "key", [" ", "canary ", "\tcanary", "can ary", "canäry", "canary\x7f", "🔑"]
+)
+def test_a_key_that_no_client_can_send_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("PARETUNE_API_KEY", key)
+    done = CliRunner().invoke(app, ["serve", "nowhere"])
+    told = str(done.exception)
+    assert told.startswith("PARETUNE_API_KEY: found a blank, or a sign"), told
+    assert "canary" not in told
+
+
 @pytest.mark.parametrize("key", ["a-canary-of-the-test", ""])
 def test_the_line_that_is_printed_asks_with_the_key(
     printed: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str

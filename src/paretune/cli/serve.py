@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shlex
 import sys
@@ -45,6 +46,11 @@ def serve(
         raise ConfigError(
             f"--host: found {host!r} without a key, expected {_KEY} in the environment where "
             "others can reach the server"
+        )
+    if key and not re.fullmatch(r"[\x21-\x7e]+", key):
+        raise ConfigError(
+            f"{_KEY}: found a blank, or a sign that is not ASCII, expected none: no client could "
+            "send this key"
         )
     from paretune.pipeline.folder import open_run
     from paretune.pipeline.serve import open_service
