@@ -63,6 +63,26 @@ def test_stop_ends_the_reply_here_and_on_the_server(tab: Tab) -> None:
     assert page.get_by_role("button", name="Send").is_visible()
 
 
+def test_a_turn_without_an_answer_is_not_told_again(tab: Tab) -> None:
+    """Templates whose roles take turns refuse two messages of one person in a row."""
+    page = tab.open().page
+    tab.slow(1.0)
+    tab.say("w7")
+    page.get_by_role("button", name="Stop").click()
+    tab.reply()
+    tab.slow(0.0)
+    last = {"choices": [{"delta": {"content": " "}, "finish_reason": "stop"}]}
+    stream = f"data: {json.dumps(last)}\n\ndata: [DONE]\n\n"
+    tab.fake("v1/chat/completions", stream, kind="text/event-stream")
+    tab.say("w8")
+    tab.reply(1)
+    page.unroute("**/v1/chat/completions")
+    with page.expect_request("**/v1/chat/completions") as sent:
+        tab.say("w9")
+    assert sent.value.post_data_json["messages"] == [{"role": "user", "content": "w9"}]
+    tab.reply(2)
+
+
 @pytest.fixture
 def bare(client: Client) -> Iterator[None]:
     """The server's base knows no turns."""

@@ -82,7 +82,8 @@ export class Chat {
     say("The reply begins.");
     try {
       const isWhole = await this.ask(view, text);
-      this.turns.push({ role: "user", content: text }, { role: "assistant", content: view.raw });
+      // A turn without a word is none that a template knows, nor are two of one role in a row.
+      if (view.raw.trim()) this.turns.push({ role: "user", content: text }, { role: "assistant", content: view.raw });
       say(isWhole ? `The reply: ${view.raw}` : "The reply was stopped.");
     } catch (error) {
       if (!view.raw) item.remove();
@@ -103,8 +104,7 @@ export class Chat {
     const said = { role: "user", content: text };
     const body = (messages) => ({ model: `${this.run.result.name}/${method}`, messages, ...wish, ...settings() });
     const signal = this.doing.signal;
-    // An assistant turn without a word is none that a template knows.
-    const turns = this.takesTurns ? this.turns.filter((turn) => turn.content.trim()) : [];
+    const turns = this.takesTurns ? this.turns : [];
     try {
       return await view.run(body([...turns, said]), signal);
     } catch (error) {
