@@ -44,6 +44,7 @@ bench: $(VENV)/.installed-dev ## the speed tables of docs/benchmarks.md, and a s
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mopo.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/divergences.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/preferences.py --sizes tiny --scenarios ""
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/serve.py --sizes tiny
 	OMP_NUM_THREADS=1 $(BIN)/paretune compare recipes/compare_small.yaml
 
 docs: $(VENV)/.installed-dev ## regenerate docs/cli.md and docs/papers.md

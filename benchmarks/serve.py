@@ -440,8 +440,8 @@ def memory_table(folder: Path, requests: int) -> list[str]:
     slope = 1e6 * (held[2] - held[1]) / (marks[2] - marks[1])
     cells = " | ".join(f"{h:.1f}" for h in held)
     return [
-        f"| after 200 requests | {marks[1]:,} more | {marks[2]:,} | bytes a request, the last "
-        f"{marks[2] - marks[1]:,} |",
+        f"| MB after 200 requests | after {marks[1]:,} more | after {marks[2]:,} more "
+        f"| bytes a request, the last {marks[2] - marks[1]:,} |",
         "| --- | --- | --- | --- |", f"| {cells} | {slope:.0f} |",
     ]  # fmt: skip
 
