@@ -85,7 +85,12 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        opened = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            # With it, no browser of a person: theirs drop addresses that change too often.
+            ignore_default_args=["--disable-ipc-flooding-protection"],
+        )
         yield opened
         opened.close()
 
@@ -176,6 +181,8 @@ class Tab:
 
     @property
     def fragment(self) -> str:
+        """Of the address, once it has followed the page."""
+        self.page.wait_for_timeout(400)
         return str(self.page.url).partition("#")[2]
 
 

@@ -47,6 +47,24 @@ def test_without_the_key_it_is_asked_for(tab: Tab) -> None:
     assert not field.is_visible() and KEY not in page.url
 
 
+def test_a_new_key_in_the_address_is_used_and_changes_nothing_else(tab: Tab) -> None:
+    page = tab.open("tab=compare&t=0.7,0.3&prompt=w7", key=None).page
+    page.get_by_label("Key", exact=True).wait_for()
+    goto = "fragment => { location.hash = fragment; }"
+    page.evaluate(goto, f"key={KEY}")
+    page.locator("#main").wait_for()
+    assert not page.locator("#key-dialog").is_visible() and KEY not in page.url
+    page.evaluate(goto, "tab=compare&t=0.7,0.3&prompt=w7")
+    page.evaluate(goto, "key=another")
+    assert tab.fragment == "tab=compare&method=soups&t=0.7,0.3&prompt=w7"
+    assert tab.tradeoff == [0.7, 0.3] and page.locator("#panel-compare").is_visible()
+    assert page.evaluate("sessionStorage.getItem('paretune-key')") == "another"
+    # With a place beside it, the page goes there.
+    page.evaluate(goto, f"t=1,0&key={KEY}")
+    page.wait_for_function("document.querySelector('pareto-front').tradeoff[0] === 1")
+    assert KEY not in page.url
+
+
 def test_an_address_shows_the_same_elsewhere_and_back_goes_back(
     tab: Tab, browser: Any, client: Client
 ) -> None:
@@ -77,10 +95,62 @@ def test_an_address_shows_the_same_elsewhere_and_back_goes_back(
     assert tab.tradeoff == there
 
 
+def test_the_address_is_where_a_hand_that_moved_quickly_came_to_rest(tab: Tab) -> None:
+    page = tab.open().page
+    before = page.evaluate("history.length")
+    slider = page.locator("pareto-front").get_by_label("Weight of helpful")
+    moved = """slider => {
+      for (let n = 0; n <= 600; n += 1) {
+        slider.value = n % 71;
+        slider.dispatchEvent(new Event("input", { bubbles: true }));
+      }
+    }"""
+    slider.evaluate(moved)
+    assert tab.tradeoff == [0.32, 0.68]
+    assert tab.fragment == "tab=chat&method=soups&t=0.32,0.68"
+    assert page.evaluate("history.length") <= before + 1
+    # What is not written yet when the next entry of the history begins is written in its own.
+    page.get_by_label("Message").fill("w7")
+    tab.tab("Compare")
+    page.go_back()
+    assert tab.fragment == "tab=chat&method=soups&t=0.32,0.68&prompt=w7"
+
+
+def test_a_browser_that_refuses_another_address_shows_the_page_all_the_same(tab: Tab) -> None:
+    page = tab.open().page
+    page.evaluate("""() => {
+      const refuse = () => { throw new DOMException("too many", "SecurityError"); };
+      history.pushState = history.replaceState = refuse;
+    }""")
+    page.locator("pareto-front").get_by_label("Weight of helpful").fill("30")
+    tab.tab("Compare")
+    assert page.locator("#panel-compare").is_visible()
+    assert "30" in page.locator(".column h3").nth(1).inner_text()
+
+
+def test_a_page_that_is_left_at_once_is_found_again(tab: Tab) -> None:
+    page = tab.open().page
+    page.get_by_label("Message").fill("w7 w8")
+    page.goto("about:blank")
+    page.go_back()
+    page.locator("#main").wait_for()
+    assert page.get_by_label("Message").input_value() == "w7 w8"
+
+
+def test_weights_that_somebody_rounded_are_made_whole(tab: Tab) -> None:
+    page = tab.open("tab=compare&t=0.66,0.33&columns=soups@0.6,0.4005;soups@0.333,0.666").page
+    assert tab.tradeoff == [0.6667, 0.3333]
+    assert "t=0.6667,0.3333&columns=soups%400.5997,0.4003%3Bsoups%400.3333,0.6667" in tab.fragment
+    tab.say("w7", "Prompt for all columns")
+    for n in range(2):
+        tab.reply(n)
+    assert page.get_by_role("alert").count() == 0
+
+
 def test_an_address_that_means_nothing_harms_nothing(tab: Tab) -> None:
     page = tab.open().page
     for fragment in (
-        "tab=x&method=y&t=1,1&columns=a;b&user=%00", "t=NaN,1", "t=-1,2", "%E0%A4%A", "&&=",
+        "tab=x&method=y&t=1,1&columns=a;b&user=%00", "user=..", "t=NaN,1", "t=-1,2", "%E0%A4%A", "&&=",
         "columns=soups@1,0;soups@2,2", "prompt=" + "x" * 3000,
     ):  # fmt: skip
         page.evaluate("fragment => { location.hash = fragment; }", "t=1,0")
@@ -91,6 +161,7 @@ def test_an_address_that_means_nothing_harms_nothing(tab: Tab) -> None:
         page.reload()
         page.locator("#main").wait_for()
         assert tab.tradeoff == [0.5, 0.5]
+        assert not page.locator("#as-user").is_visible()
 
 
 def test_what_goes_wrong_is_said_where_it_happens(tab: Tab) -> None:

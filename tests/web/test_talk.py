@@ -176,9 +176,13 @@ def test_replies_that_have_no_rewards_say_why(tab: Tab, status: int) -> None:
 
 def test_choices_lead_to_a_trade_off_that_is_used(tab: Tab) -> None:
     page = tab.open("tab=ask").page
-    page.get_by_label("Your name").fill("no spaces")
-    page.keyboard.press("Enter")
-    page.get_by_text("A name has 1 to 64").wait_for()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for name in ("no spaces", ".", ".."):
+        page.get_by_label("Your name").fill(name)
+        page.keyboard.press("Enter")
+        page.get_by_text("A name has 1 to 64").wait_for()
+    assert asked == []
     page.get_by_label("Your name").fill("anna")
     page.keyboard.press("Enter")
     page.get_by_text("Question 1:").wait_for()

@@ -1,12 +1,12 @@
 // Find my trade-off: two replies, a choice, and what it says about the person.
 import { ServerError, ask } from "./server.js";
 import { button, clear, listed, notice, say, weightScale } from "./parts.js";
+import { USER } from "./state.js";
 import { Users } from "./users.js";
 
 const { html, inWords, percent, printable, rounded } = paretoFront;
 const KEYS = { 1: "first", 2: "second", 0: "same" };
 const KINDS = { linear: "the sum of what you get", chebyshev: "what you get least of" };
-const USER = /^[A-Za-z0-9._-]{1,64}$/;
 
 export class Ask {
   constructor(panel, run, state) {
@@ -32,7 +32,7 @@ export class Ask {
 
   begin(user) {
     if (!USER.test(user)) {
-      clear(this.trouble, notice(new ServerError("A name has 1 to 64 letters, digits, dots, dashes and underscores.", 422)));
+      clear(this.trouble, notice(new ServerError("A name has 1 to 64 letters, digits, dots, dashes and underscores, and is not one or two dots.", 422)));
       this.name.focus();
       return;
     }

@@ -3,23 +3,11 @@ import { Ask } from "./ask.js";
 import { Chat } from "./chat.js";
 import { Compare } from "./compare.js";
 import { clear, notice } from "./parts.js";
-import { ask, keepKey } from "./server.js";
+import { ask, takeKey } from "./server.js";
 import { State } from "./state.js";
 
 const { html, printable } = paretoFront;
 const at = (id) => document.getElementById(id);
-
-// The key leaves the address bar at once: addresses are copied, and kept in histories.
-const takeKey = () => {
-  const parts = location.hash.slice(1).split("&");
-  const key = parts.find((part) => part.startsWith("key="));
-  if (!key) return;
-  let value = key.slice(4);
-  try { value = decodeURIComponent(value); } catch { /* a key with a % of its own */ }
-  keepKey(value);
-  const rest = parts.filter((part) => !part.startsWith("key=")).join("&");
-  history.replaceState(null, "", `${location.pathname}${location.search}${rest ? `#${rest}` : ""}`);
-};
 
 const readRun = async () => {
   const [result, models] = await Promise.all([ask("api/front"), ask("v1/models")]);
@@ -92,6 +80,7 @@ const start = async () => {
     `${run.names.join(", ")}: any trade-off, by ${run.methods.length} ${run.methods.length === 1 ? "method" : "methods"}, measured on ${run.result.n_prompts.toLocaleString("en-US")} prompts.`,
   );
   at("main").hidden = false;
+  removeEventListener("hashchange", takeKey);
   const state = new State(run);
   listenToFront(run, state);
   new Chat(at("panel-chat"), run, state);

@@ -20,13 +20,29 @@ let kept = null;
 const knownKey = () => {
   try { return sessionStorage.getItem(KEY); } catch { return kept; }
 };
-export const keepKey = (key) => {
+const keepKey = (key) => {
   kept = key;
   try { sessionStorage.setItem(KEY, key); } catch { /* kept above */ }
+  answered();
 };
 
-// The dialog is open at most once, however many requests wait for it.
+// The key leaves the address bar at once: addresses are copied, and kept in histories.
+export const takeKey = () => {
+  const parts = location.hash.slice(1).split("&");
+  const key = parts.find((part) => part.startsWith("key="));
+  if (!key) return false;
+  let value = key.slice(4);
+  try { value = decodeURIComponent(value); } catch { /* a key with a % of its own */ }
+  const rest = parts.filter((part) => !part.startsWith("key=")).join("&");
+  history.replaceState(null, "", `${location.pathname}${location.search}${rest ? `#${rest}` : ""}`);
+  keepKey(value);
+  return true;
+};
+
+// The dialog is open at most once, however many requests wait for it; a key that comes in the
+// address answers it, too.
 let asking = null;
+let answered = () => {};
 
 const askForKey = (isWrong) => {
   asking ??= new Promise((resolve) => {
@@ -36,16 +52,21 @@ const askForKey = (isWrong) => {
     const open = () => { dialog.showModal(); field.focus(); };
     // Nothing can be shown without a key: Escape leads back here.
     dialog.addEventListener("close", open);
-    form.addEventListener("submit", (event) => {
+    const given = (event) => {
       event.preventDefault();
       keepKey(field.value.trim());
+    };
+    form.addEventListener("submit", given);
+    answered = () => {
+      answered = () => {};
       field.value = "";
+      form.removeEventListener("submit", given);
       dialog.removeEventListener("close", open);
       dialog.close();
       before?.focus();
       asking = null;
       resolve();
-    }, { once: true });
+    };
     open();
   });
   return asking;

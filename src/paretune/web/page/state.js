@@ -1,27 +1,36 @@
 // What the page shows, kept in the address bar: a link opened elsewhere shows the same.
+import { takeKey } from "./server.js";
 
 const TABS = ["chat", "compare", "ask"];
 const LONGEST_PROMPT = 500;
 const REST = 900; // milliseconds after which a new place on the front is a new entry of the history
+const CALM = 250; // and after which the address follows: browsers drop or refuse a change each move
+export const USER = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/;
 
 const weightsOf = (text, n) => {
   const weights = (text ?? "").split(",").map(Number);
   const total = weights.reduce((sum, w) => sum + w, 0);
-  return weights.length === n && weights.every((w) => w >= 0) && Math.abs(total - 1) < 1e-3 ? weights : null;
+  const isOne = weights.length === n && weights.every((w) => w >= 0) && Math.abs(total - 1) < 0.02;
+  // Thirds that a person wrote with two decimals; a server takes nothing but a sum of 1.
+  return isOne ? paretoFront.rounded(weights.map((w) => w / total)) : null;
 };
 
 export class State {
   #run;
   #heard = [];
   #moved = -Infinity;
+  #waiting = null;
 
   // `run`: names of its objectives, the methods that are served, and the one that answers.
   constructor(run) {
     this.#run = run;
     this.values = this.#read();
-    this.#write(false);
     addEventListener("popstate", () => this.#again());
     addEventListener("hashchange", () => this.#again());
+    for (const leaving of ["beforeunload", "pagehide"]) {
+      addEventListener(leaving, () => { if (this.#waiting) this.#write(); });
+    }
+    this.#write();
   }
 
   listen(hear) {
@@ -31,9 +40,12 @@ export class State {
 
   set(changes, { isNew = true } = {}) {
     const before = this.values;
+    // The entry that is left keeps what was shown last.
+    if (isNew && this.#waiting) this.#write();
     this.values = { ...before, ...changes };
-    this.#write(isNew);
     for (const hear of this.#heard) hear(this.values, before);
+    if (isNew) this.#write(true);
+    else this.#writeLater();
   }
 
   // Moves that follow each other are one entry of the history.
@@ -45,20 +57,34 @@ export class State {
   }
 
   #again() {
-    const fragment = location.hash.slice(1);
-    if (fragment === this.#fragment()) return;
+    clearTimeout(this.#waiting);
+    this.#waiting = null;
+    // An address that brings a key and nothing else leaves everything as it is.
+    if (takeKey() && !location.hash) this.#write();
+    if (location.hash.slice(1) === this.#fragment()) return;
     const before = this.values;
     this.values = this.#read();
     this.#moved = -Infinity;
     for (const hear of this.#heard) hear(this.values, before);
   }
 
-  #write(isNew) {
+  #writeLater() {
+    clearTimeout(this.#waiting);
+    this.#waiting = setTimeout(() => this.#write(), CALM);
+  }
+
+  #write(isNew = false) {
+    clearTimeout(this.#waiting);
+    this.#waiting = null;
     const fragment = this.#fragment();
     if (fragment === location.hash.slice(1)) return;
     const address = `${location.pathname}${location.search}#${fragment}`;
-    if (isNew) history.pushState(null, "", address);
-    else history.replaceState(null, "", address);
+    try {
+      if (isNew) history.pushState(null, "", address);
+      else history.replaceState(null, "", address);
+    } catch {
+      // Too many in a row for this browser: the page goes on, and the next change is written.
+    }
   }
 
   #fragment() {
@@ -85,7 +111,7 @@ export class State {
       tradeoff: weightsOf(found.get("t"), names.length) ?? paretoFront.rounded(paretoFront.even(names.length)),
       prompt: found.get("prompt") ?? "",
       columns: columns.length > 1 ? columns : null,
-      user: /^[A-Za-z0-9._-]{1,64}$/.test(found.get("user") ?? "") ? found.get("user") : "",
+      user: USER.test(found.get("user") ?? "") ? found.get("user") : "",
     };
   }
 }
