@@ -150,7 +150,8 @@ def test_weights_that_somebody_rounded_are_made_whole(tab: Tab) -> None:
 def test_an_address_that_means_nothing_harms_nothing(tab: Tab) -> None:
     page = tab.open().page
     for fragment in (
-        "tab=x&method=y&t=1,1&columns=a;b&user=%00", "user=..", "t=NaN,1", "t=-1,2", "%E0%A4%A", "&&=",
+        "tab=x&method=y&t=1,1&columns=a;b&user=%00", "user=..", "t=NaN,1", "t=-1,2", "%E0%A4%A",
+        "&&=",
         "columns=soups@1,0;soups@2,2", "prompt=" + "x" * 3000,
     ):  # fmt: skip
         page.evaluate("fragment => { location.hash = fragment; }", "t=1,0")

@@ -140,6 +140,68 @@ def test_one_prompt_at_several_trade_offs_with_rewards(tab: Tab) -> None:
     assert "columns=soups%400.5,0.5%3Bsoups%400,1%3Bsoups%400.8,0.2" in tab.fragment
 
 
+def test_replies_stay_where_the_handle_moves_and_columns_come_and_go(tab: Tab) -> None:
+    page = tab.open("tab=compare").page
+    columns, replies = page.locator(".column"), page.locator(".column .said")
+    tab.say("w7 w8", "Prompt for all columns")
+    page.locator(".bars").nth(2).wait_for()
+    texts = replies.all_inner_texts()
+    titles = page.locator(".column h3").all_inner_texts()
+    tab.drag(40, 60)
+    assert page.locator(".column h3").all_inner_texts() == titles
+    page.get_by_role("button", name="Add a column").click()
+    assert replies.all_inner_texts() == texts and page.locator(".bars").count() == 3
+    page.get_by_label("Remove column 1").click()
+    assert replies.all_inner_texts() == texts[1:] and columns.count() == 3
+    page.go_back()
+    columns.nth(3).wait_for()
+    assert columns.nth(0).locator(".said").count() == 0
+    assert replies.all_inner_texts() == texts[1:]
+    names = [c.get_attribute("aria-label") for c in columns.all()]
+    assert names == [f"Column {n}" for n in range(1, 5)]
+
+
+def test_replies_on_their_way_arrive_whatever_is_moved(tab: Tab) -> None:
+    page = tab.open("tab=compare").page
+    page.get_by_text("Settings of replies").click()
+    page.get_by_label("Most tokens").fill("12")
+    tab.slow(0.1)
+    tab.say("w7 w8", "Prompt for all columns")
+    page.wait_for_selector(".column .said:not(:empty)")
+    tab.drag(40, 60)
+    page.get_by_role("button", name="Add a column").click()
+    page.get_by_label("Remove column 1").click()
+    with page.expect_response("**/api/rewards") as judged:
+        tab.slow(0.0)
+    assert page.get_by_text("stopped").count() == 0
+    replies = page.locator(".column .said").all_inner_texts()
+    assert judged.value.request.post_data_json["replies"] == replies and len(replies) == 2
+
+
+def test_an_answer_to_another_column_says_so(tab: Tab) -> None:
+    page = tab.open("tab=compare").page
+    tab.say("w7 w8", "Prompt for all columns")
+    page.locator(".bars").nth(2).wait_for()
+    column = page.locator(".column").nth(0)
+    slider, given = column.get_by_label("Weight of helpful"), column.get_by_text("Given for")
+    text = column.locator(".said").inner_text()
+    assert not given.is_visible()
+    # Over the place of the next column: each keeps its own.
+    for value in ("60", "50", "40"):
+        slider.fill(value)
+    assert given.inner_text().replace("\u00a0", " ") == (
+        "Given for helpful 100 %, harmless 0 %, by soups:"
+    )
+    assert column.locator(".said").inner_text() == text
+    assert slider.evaluate("slider => slider === document.activeElement")
+    slider.fill("100")
+    assert not given.is_visible()
+    slider.fill("30")
+    tab.say("w9", "Prompt for all columns")
+    tab.reply(0)
+    assert not given.is_visible()
+
+
 def test_a_column_that_fails_says_so_and_the_others_go_on(tab: Tab) -> None:
     def fail_one(route: Any) -> None:
         if route.request.post_data_json["preference"]["helpful"] == 1:

@@ -14,7 +14,7 @@ from paretune.web.palette import palette_style
 _FRONT = ("nodes", "measures", "handle", "plot", "triangle", "sliders", "element")
 """Scripts of ``<pareto-front>``, each after those it needs."""
 
-_MODULES = ("page", "state", "server", "parts", "chat", "compare", "ask", "users")
+_MODULES = ("page", "state", "server", "parts", "chat", "compare", "column", "ask", "users")
 
 
 @final

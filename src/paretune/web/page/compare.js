@@ -1,18 +1,19 @@
 // The same prompt for two to four trade-offs or methods, side by side, with their rewards.
+import { Column, isSameColumn } from "./column.js";
 import { ask } from "./server.js";
-import { ReplyView, button, clear, composer, examples, named, notice, rewardBars, say, settings } from "./parts.js";
+import { button, clear, composer, examples, notice, rewardBars, say, settings } from "./parts.js";
 
-const { html, inWords, corner, rounded, Sliders } = paretoFront;
+const { html, corner, rounded } = paretoFront;
 const [FEWEST, MOST] = [2, 4];
 
 export class Compare {
   constructor(panel, run, state) {
     this.run = run;
     this.state = state;
-    this.views = [];
+    this.slots = [];
     this.field = composer("Prompt for all columns", () => this.send(), (text) => state.set({ prompt: text }, { isNew: false }));
     this.sendButton = button("Compare", () => this.send(), { class: "strong" });
-    this.stopButton = button("Stop", () => this.doing?.abort(), { hidden: true });
+    this.stopButton = button("Stop", () => this.stop(), { hidden: true });
     this.addButton = button("Add a column", () => this.add(), { class: "plain" });
     this.columns = html("div", { class: "columns" });
     this.trouble = html("div", {});
@@ -35,98 +36,88 @@ export class Compare {
 
   follow(values, before) {
     if (values.prompt !== before.prompt && values.prompt !== this.field.value) this.field.value = values.prompt;
-    const wanted = JSON.stringify(this.chosen);
-    if (wanted !== this.drawn) this.draw(wanted);
+    this.draw();
   }
 
-  change(columns, isNew = true) {
-    this.drawn = JSON.stringify(columns);
-    this.state.set({ columns }, { isNew });
+  stop() {
+    this.isStopped = true;
+    for (const slot of this.slots) slot.stop();
   }
 
   add() {
     const { method, tradeoff } = this.state.values;
-    this.doing?.abort();
     this.state.set({ columns: [...this.chosen, { method, tradeoff }] });
     this.columns.lastElementChild.querySelector("select, input").focus();
   }
 
-  draw(wanted) {
-    this.doing?.abort();
-    this.drawn = wanted;
-    const columns = this.chosen;
-    this.slots = columns.map((column, i) => this.column(column, i, columns.length));
-    clear(this.columns, this.slots.map((slot) => slot.node));
+  remove(slot) {
+    this.slots = this.slots.filter((other) => other !== slot);
+    slot.remove();
+    this.state.set({ columns: this.slots.map(({ column }) => column) });
+    this.field.focus();
+  }
+
+  change(slot, column, isNew) {
+    slot.put(column);
+    this.state.set({ columns: this.slots.map((one) => one.column) }, { isNew });
+  }
+
+  // What is chosen as before keeps its answer, whether it is there or on its way.
+  draw() {
+    const [columns, left, found] = [this.chosen, new Set(this.slots), []];
+    const take = (isWanted) => columns.forEach((column, i) => {
+      found[i] ??= [...left].find((slot) => isWanted(slot, column, i));
+      left.delete(found[i]);
+    });
+    const isHere = (slot, _, i) => slot === this.slots[i];
+    const isAsBefore = (slot, column) => isSameColumn(slot.column, column);
+    take((slot, column, i) => isHere(slot, column, i) && isAsBefore(slot, column));
+    take(isAsBefore);
+    take(isHere);
+    for (const slot of left) slot.remove();
+    this.slots = columns.map((column, i) => found[i] ?? this.slot(column));
+    this.slots.forEach((slot, i) => {
+      slot.put(columns[i]);
+      slot.place(i, columns.length <= FEWEST);
+      // A node that is put where it is already would lose the focus.
+      if (this.columns.children[i] !== slot.node) this.columns.insertBefore(slot.node, this.columns.children[i] ?? null);
+    });
     this.addButton.disabled = columns.length >= MOST;
   }
 
-  column(column, i, n) {
-    const { names, methods } = this.run;
-    const title = html("h3", {}, inWords(names, column.tradeoff));
-    const put = (changes, isNew) => {
-      const columns = this.chosen.map((other, k) => (k === i ? { ...other, ...changes } : other));
-      this.change(columns, isNew);
-      sliders.put(columns[i].tradeoff);
-      title.textContent = inWords(names, columns[i].tradeoff);
-    };
-    const sliders = new Sliders(names, (tradeoff) => put({ tradeoff }, false));
-    sliders.put(column.tradeoff);
-    const select = html(
-      "select", { "aria-label": `Method of column ${i + 1}`, onchange: () => put({ method: select.value }, true) },
-      methods.map((name) => html("option", { value: name, selected: name === column.method }, name)),
-    );
-    const drop = button("×", () => {
-      this.state.set({ columns: this.chosen.filter((_, k) => k !== i) });
-      this.field.focus();
-    }, { class: "plain drop", "aria-label": `Remove column ${i + 1}`, title: "Remove this column", disabled: n <= FEWEST });
-    const here = button("Use the chosen place", () => put({ method: select.value = this.state.values.method, tradeoff: this.state.values.tradeoff }, true), { class: "plain" });
-    const body = html("div", { class: "answer" });
-    const node = html(
-      "section", { class: "column", "aria-label": `Column ${i + 1}` },
-      title, html("div", { class: "bar" }, select, drop), sliders.node, here, body,
-    );
-    return { node, body };
+  slot(column) {
+    const slot = new Column(this.run, column, {
+      changed: (wanted, isNew) => this.change(slot, wanted, isNew),
+      dropped: () => this.remove(slot),
+      here: () => ({ method: this.state.values.method, tradeoff: this.state.values.tradeoff }),
+    });
+    return slot;
   }
 
   async send() {
     const text = this.field.value.trim();
-    if (!text || this.doing) return;
-    this.doing = new AbortController();
-    const doing = this.doing;
+    if (!text || this.isBusy) return;
+    this.isStopped = false;
     this.busy(true);
     clear(this.trouble);
     say("Replies begin.");
-    const shared = settings();
-    const slots = this.slots;
-    const views = await Promise.all(this.chosen.map((column, i) => this.one(column, slots[i].body, text, shared, doing)));
-    this.doing = null;
+    const [shared, slots] = [settings(), this.slots];
+    // From here on the columns are those that are answered, wherever the handle goes.
+    this.state.set({ columns: this.chosen }, { isNew: false });
+    const views = await Promise.all(slots.map((slot) => slot.answer(text, shared, () => this.send())));
     this.busy(false);
-    if (doing.signal.aborted) return;
-    say(`Replies are there: ${views.map((view, i) => `column ${i + 1}: ${view?.raw ?? "failed"}`).join("; ")}`);
-    await this.judge(text, views.filter(Boolean));
+    if (this.isStopped) return;
+    const shown = this.slots.map((slot) => views[slots.indexOf(slot)]);
+    say(`Replies are there: ${shown.map((view, i) => `column ${i + 1}: ${view?.raw ?? "none"}`).join("; ")}`);
+    await this.judge(text, shown.filter(Boolean));
   }
 
   busy(isBusy) {
+    this.isBusy = isBusy;
     const hadFocus = [this.sendButton, this.stopButton].includes(document.activeElement);
     this.sendButton.hidden = isBusy;
     this.stopButton.hidden = !isBusy;
     if (hadFocus) (isBusy ? this.stopButton : this.sendButton).focus();
-  }
-
-  // One column; what goes wrong in it is said in it, and the others go on.
-  async one({ method, tradeoff }, body, text, shared, doing) {
-    const view = new ReplyView(this.run.names);
-    clear(body, view.node);
-    try {
-      const isWhole = await view.run({
-        model: `${this.run.result.name}/${method}`, messages: [{ role: "user", content: text }],
-        preference: named(this.run.names, tradeoff), ...shared,
-      }, doing.signal);
-      return isWhole ? view : null;
-    } catch (error) {
-      clear(body, view.raw ? view.node : null, notice(error, () => this.send()));
-      return null;
-    }
   }
 
   async judge(prompt, views) {
