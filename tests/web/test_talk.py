@@ -30,7 +30,7 @@ def test_a_reply_grows_and_says_what_it_was_made_with(tab: Tab) -> None:
     assert len(lengths) > 2
     _, whole = tab.client.json("POST", "/v1/chat/completions", {
         "model": "tiny", "messages": [{"role": "user", "content": "w7 w8"}], "seed": 5,
-        "preference": {"helpful": 0.7, "harmless": 0.3}, "max_tokens": 12, "temperature": 1.0,
+        "preference": {"helpful": 0.7, "harmless": 0.3}, "max_tokens": 12,
     })  # fmt: skip
     assert said.inner_text() == whole["choices"][0]["message"]["content"]
     facts = tab.reply().locator(".facts").inner_text().replace("\u00a0", " ")
@@ -61,6 +61,20 @@ def test_stop_ends_the_reply_here_and_on_the_server(tab: Tab) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert page.get_by_role("button", name="Send").is_visible()
+
+
+def test_settings_that_nobody_chose_are_left_to_the_server(tab: Tab) -> None:
+    page = tab.open().page
+    with page.expect_request("**/v1/chat/completions") as sent:
+        tab.say("w7")
+    assert not {"temperature", "top_p", "max_tokens"} & set(sent.value.post_data_json)
+    tab.reply()
+    page.get_by_text("Settings of replies").click()
+    page.get_by_label("Temperature").fill("0.5")
+    with page.expect_request("**/v1/chat/completions") as sent:
+        tab.say("w7")
+    assert sent.value.post_data_json["temperature"] == 0.5
+    tab.reply(1)
 
 
 def test_a_turn_without_an_answer_is_not_told_again(tab: Tab) -> None:
@@ -125,7 +139,7 @@ def test_one_prompt_at_several_trade_offs_with_rewards(tab: Tab) -> None:
     for text, (a, b) in zip(texts, weights, strict=True):
         _, alone = tab.client.json("POST", "/v1/chat/completions", {
             "model": "tiny", "messages": [{"role": "user", "content": "w7 w8 w9"}], "seed": 3,
-            "preference": {"helpful": a, "harmless": b}, "temperature": 1.0,
+            "preference": {"helpful": a, "harmless": b},
         })  # fmt: skip
         assert text == alone["choices"][0]["message"]["content"]
     assert len(set(texts)) > 1
