@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
+from paretune.serving import words
+from paretune.serving.words import Words
 
 CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"
 ASKED = {"model": "tiny", "prompt": "w7 w8 w9", "max_tokens": 8, "temperature": 0, "seed": 1}
@@ -133,6 +137,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "short name": ({"model": "tiny@1"}, 422, "weights of helpful,harmless"),
     "two wishes": ({"preference": {"helpful": 1}, "at_least": {"helpful": 0}}, 422, "one of them"),
     "name and wish": ({"model": "tiny@1,0", "preference": {"helpful": 1}}, 422, "another wish"),
+    "no weights after @": ({"model": "tiny@"}, 422, "found @,"),
     "unknown user": ({"user": "nobody"}, 404, "nobody"),
     "five stops": ({"stop": list("abcde")}, 422, "at most 4"),
 }  # fmt: skip
@@ -190,6 +195,38 @@ def test_every_route_but_health_asks_for_the_key(client: Any, path: str, key: st
     assert status == 401
     assert found["error"]["code"] == "invalid_api_key"
     assert client.json("GET", "/health", key=key)[0] == 200
+
+
+def test_what_a_request_leaves_open_is_as_the_run_was_measured(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_ = {k: v for k, v in ASKED.items() if k not in ("temperature", "seed")}
+    monkeypatch.setattr(client.service, "temperature", 0.0)
+    greedy = text_of(client, temperature=0)
+    for seed in range(3):
+        status, found = client.json("POST", PLAIN, open_ | {"seed": seed})
+        assert (status, found["choices"][0]["text"]) == (200, greedy)
+    monkeypatch.setattr(client.service, "temperature", 1.0)
+    monkeypatch.setattr(client.service, "top_p", 1e-9)
+    assert client.json("POST", PLAIN, open_)[1]["choices"][0]["text"] == greedy
+
+
+def test_long_prompts_are_read_beside_the_loop(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, threads = Words.ids, set()
+
+    def watched(words: Words, *given: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return ids(words, *given)
+
+    short = text_of(client, prompt="w7 " * 9)
+    monkeypatch.setattr(Words, "ids", watched)
+    monkeypatch.setattr(words, "_LONG", 5)
+    with ThreadPoolExecutor(8) as pool:
+        found = pool.map(lambda n: text_of(client, prompt="w7 " * 9), range(16))
+    assert set(found) == {short}
+    assert threads and not any("MainThread" in name or "Thread-" in name for name in threads)
 
 
 def test_facts(client: Any) -> None:

@@ -13,6 +13,8 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from paretune.engines.lm.cache import RoomyLayer
+from paretune.engines.lm.live_batch import LiveBatch
 from paretune.engines.lm.models import build_model
 from paretune.engines.lm.row_policies import RowSteering
 from paretune.engines.lm.row_sampling import Sampling
@@ -267,3 +269,73 @@ def test_a_reply_without_numbers_ends_alone(scheduler: Scheduler) -> None:
         inbox, tell = heard()
         scheduler.ask([asked(2 * n + 2, tell)])
         assert reply(inbox) == found[n] and found[n][1].reason != "error"
+
+
+def test_what_is_kept_for_the_rows_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    plain = LiveBatch.read
+
+    def read(live: LiveBatch, tokens: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(live))
+        return plain(live, tokens)
+
+    monkeypatch.setattr(LiveBatch, "read", read)
+    made = Scheduler(lambda key: Moved("ab".index(key)), EOS, PAD, rows=32, tokens=100)
+    inboxes = []
+    for n in range(1, 20, 2):  # of one model, each with at most 20 tokens
+        inbox, tell = heard()
+        inboxes.append(inbox)
+        made.ask([asked(n, tell)])
+    long, tell = heard()
+    made.ask([asked(3, tell, max_tokens=110)])
+    for inbox in (*inboxes, long):
+        assert reply(inbox)[1].reason in ("stop", "length")
+    assert 4 <= max(sizes) <= 100 // 13, "five of 20 tokens, or some more with short prompts"
+    assert made.close(30)
+
+
+def test_rows_that_were_half_moved_are_told(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    made = Scheduler(lambda key: Moved("ab".index(key)), EOS, PAD, rows=32)
+    gate, calls, plain = threading.Event(), [], RoomyLayer.rearrange
+
+    def rearrange(layer: RoomyLayer, rows: torch.Tensor, left: int) -> None:
+        calls.append(layer)
+        if gate.is_set() and len(calls) % 2 == 0:
+            raise RuntimeError("no memory left")
+        plain(layer, rows, left)
+
+    monkeypatch.setattr(RoomyLayer, "rearrange", rearrange)
+    started, inbox = threading.Event(), queue.SimpleQueue[Any]()
+
+    def tell(event: Any) -> None:
+        inbox.put(event)
+        started.set()
+        gate.wait(30)  # the others join after its first token
+
+    made.ask([asked(1, tell, max_tokens=40)])
+    assert started.wait(30)
+    late, tell_late = heard()
+    made.ask([asked(3, tell_late)])
+    calls.clear()
+    gate.set()
+    for box in (inbox, late):
+        assert reply(box)[1] == Ended("error", "RuntimeError: no memory left")
+    assert "replies failed" in caplog.text
+    gate.clear()
+    again, tell = heard()
+    made.ask([asked(3, tell)])
+    assert reply(again)[1].reason in ("stop", "length")
+    assert made.at_work == 0 and made.close(30)
+
+
+def test_nobody_waits_for_a_mistake_of_ours(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    made = Scheduler(lambda key: Moved("ab".index(key)), EOS, PAD)
+    with monkeypatch.context() as broken:
+        broken.setattr(Scheduler, "_join", lambda *given: 1 / 0)
+        inbox, tell = heard()
+        made.ask([asked(1, tell)])
+        assert reply(inbox)[1].reason == "error"
+    inbox, tell = heard()
+    made.ask([asked(1, tell)])
+    assert reply(inbox)[1].reason in ("stop", "length")
+    assert "all replies failed" in caplog.text and made.close(30)

@@ -35,6 +35,12 @@ def serve(
     ] = 8000,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Replies decoded together.")] = 64,
     queue: Annotated[int, typer.Option("--queue", min=0, help="Replies that may wait.")] = 256,
+    tokens: Annotated[
+        int,
+        typer.Option(
+            "--tokens", min=1, help="Kept of prompts and replies at work: bounds the memory."
+        ),
+    ] = 131_072,
 ) -> None:
     """Answer OpenAI clients, each request with the trade-off it asks for.
 
@@ -61,7 +67,7 @@ def serve(
         port = opened.getsockname()[1]
         with Console().closing() as console:
             console.say("reading the run and its policies")
-            service = open_service(open_run(run), method, rows=rows, waiting=queue)
+            service = open_service(open_run(run), method, rows=rows, waiting=queue, tokens=tokens)
         shown = key or secrets.token_urlsafe(24)
         names = ", ".join(service.result.objectives)
         default = service.wishes.default

@@ -33,7 +33,7 @@ from paretune.serving.answers import Answers, ServedMethod
 from paretune.serving.app import Service
 from paretune.serving.candidates import Candidates, Rate
 from paretune.serving.reward_route import Rewards
-from paretune.serving.scheduler import Asked, Ended, Scheduler, Token
+from paretune.serving.scheduler import TOKENS, Asked, Ended, Scheduler, Token
 from paretune.serving.wishes import Wishes
 from paretune.serving.words import Words
 
@@ -42,7 +42,12 @@ _NO_LIMIT = 1 << 20
 
 
 def open_service(
-    run: RunFolder, method: str | None = None, *, rows: int = 64, waiting: int = 256
+    run: RunFolder,
+    method: str | None = None,
+    *,
+    rows: int = 64,
+    waiting: int = 256,
+    tokens: int = TOKENS,
 ) -> Service:
     """A service of a measured run.
 
@@ -52,6 +57,7 @@ def open_service(
             hypervolume that can be served.
         rows: replies decoded together, at most.
         waiting: replies that may wait, at most.
+        tokens: of prompts and replies that are kept for the rows, at most.
 
     Raises:
         ConfigError: if the run is not measured, or the method is unknown or cannot be served.
@@ -76,7 +82,7 @@ def open_service(
     device = pick_device()
     scheduler = Scheduler(
         answers.load, int(encoder.tokenizer.eos_token_id), encoder.pad_id, rows=rows,
-        waiting=waiting, autocast=lambda: autocast(device, fast_dtype(device)),
+        waiting=waiting, tokens=tokens, autocast=lambda: autocast(device, fast_dtype(device)),
     )  # fmt: skip
     default = method or best_method(result, methods)
     people = people_of(config, run, result, default)
@@ -86,6 +92,7 @@ def open_service(
         result, answers, wishes, words, scheduler, limit, lambda: secrets.randbits(31), people,
         Rewards(partial(open_scores, config, run)),
         Candidates(partial(_open_rate, config, run), words.normalizer),
+        config.generate.temperature, config.generate.top_p,
     )  # fmt: skip
     _try(made)
     return made

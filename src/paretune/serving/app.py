@@ -52,6 +52,8 @@ class Service:
         people: who find their trade-off by answering questions.
         rewards: of any reply.
         candidates: chooses where a method draws several replies for one.
+        temperature: of a request that says nothing about it, as the run was measured.
+        top_p: likewise.
     """
 
     result: RunResult
@@ -64,6 +66,8 @@ class Service:
     people: People | None = None
     rewards: Rewards | None = None
     candidates: Candidates | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
     started: float = field(default_factory=time.time)
     metrics: Metrics = field(default_factory=Metrics)
 
@@ -106,14 +110,15 @@ async def _reply(
 ) -> Any:  # fmt: skip
     read = service.wishes.read
     # What a stored user wants is read from a file.
-    wish = await run_in_threadpool(read, wanted) if wanted.user else read(wanted)
+    is_stored = wanted.user is not None
+    wish = await run_in_threadpool(read, wanted) if is_stored else read(wanted)
     answer = service.answers.answer(wish.method, wish.tradeoff)
     max_tokens = limit or service.max_tokens
-    ids = service.words.ids(prompt, answer.steering, max_tokens)
+    ids = await service.words.read(prompt, answer.steering, max_tokens)
     seed = service.seed() if wanted.seed is None else wanted.seed
-    heat = 1.0 if wanted.temperature is None else wanted.temperature
+    heat = service.temperature if wanted.temperature is None else wanted.temperature
     n = (wanted.n or 1) * answer.steering.candidates
-    ways = [Sampling(heat, wanted.top_p or 1.0, seed, number) for number in range(n)]
+    ways = [Sampling(heat, wanted.top_p or service.top_p, seed, number) for number in range(n)]
     replies = Replies(answer, ids, ways, max_tokens, service.words.text, wanted.stops, top or 0)
     replies.send(service.scheduler)
     service.metrics.asked(len(ways), len(ids))
@@ -135,14 +140,19 @@ async def _reply(
     if choose is not None:
         await choose()
     if replies.problem:
-        return JSONResponse(problem(f"the model failed: {replies.problem}", "server_error"), 500)
+        service.metrics.failed()
+        return JSONResponse(_failure(replies), 500)
     return JSONResponse(body.whole(replies, facts))
+
+
+def _failure(replies: Replies) -> Any:
+    return problem(f"the model failed: {replies.problem}", "server_error")
 
 
 async def _choose(service: Service, replies: Replies, steering: Steering, prompt: Prompt) -> None:
     """Keep the best of all replies, once they have ended."""
-    if replies.problem:
-        return
+    if replies.problem or replies.is_cancelled:
+        return  # whoever has left needs no judge
     if service.candidates is None:
         raise RunError("server: found no scorers that choose among replies, expected the run's")
     texts = [choice.text.text for choice in replies.choices]
@@ -168,6 +178,10 @@ async def _stream(
             yield _event(chunk)
         async for piece in pieces:
             yield _event(body.piece(replies, facts, piece))
+        if replies.problem:
+            service.metrics.failed()
+            yield _event(_failure(replies))
+            return
         if usage:
             yield _event(body.usage(replies, facts))
         yield "data: [DONE]\n\n"
@@ -214,6 +228,13 @@ def _add_facts(app: FastAPI, service: Service) -> None:
         ]  # fmt: skip
         return {"object": "list", "data": data}
 
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        found = next((one for one in (await models())["data"] if one["id"] == name), None)
+        if found is None:
+            raise LookupError(f"model: found {name[:200]!r}, expected one of /v1/models")
+        return dict(found)
+
     @app.get("/api/front")
     async def front() -> dict[str, Any]:
         return to_json(service.result)
@@ -240,9 +261,14 @@ def _add_errors(app: FastAPI, service: Service) -> None:
         service.metrics.refused()
         return JSONResponse(problem(str(error.detail), "invalid_request_error"), error.status_code)
 
+    async def broken(http: Request, error: RunError) -> JSONResponse:
+        service.metrics.failed()
+        return JSONResponse(problem(str(error), "server_error", code="run_damaged"), 500)
+
     app.add_exception_handler(HTTPException, plain)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, invalid)  # type: ignore[arg-type]
     app.add_exception_handler(TooLongError, refuse(400, "context_length_exceeded"))
     app.add_exception_handler(BusyError, refuse(429, "server_busy", Retry_After="1"))
     app.add_exception_handler(LookupError, refuse(404, "model_not_found"))
     app.add_exception_handler(InputError, refuse(422))
+    app.add_exception_handler(RunError, broken)  # type: ignore[arg-type]

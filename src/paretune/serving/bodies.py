@@ -48,8 +48,10 @@ class Body:
         if self.is_chat:
             new = {"delta": {"content": piece.text} if piece.text or not piece.reason else {}}
         found = {
-            "index": piece.index, **new, "logprobs": self._logprobs(piece.tokens, facts),
-            "finish_reason": piece.reason or None,
+            "index": piece.index, **new,
+            "logprobs": self._logprobs(piece.tokens, facts, piece.before),
+            # What failed is told after it, as an error.
+            "finish_reason": None if piece.reason == "error" else piece.reason or None,
         }  # fmt: skip
         return {**self._head(replies, facts, True), "choices": [found]}
 
@@ -74,25 +76,36 @@ class Body:
         return {"index": index, **said, "logprobs": self._logprobs(choice.tokens, facts),
                 "finish_reason": choice.reason}  # fmt: skip
 
-    def _logprobs(self, tokens: Sequence[Token], facts: Facts) -> dict[str, Any] | None:
+    def _logprobs(
+        self, tokens: Sequence[Token], facts: Facts, before: int | None = None
+    ) -> dict[str, Any] | None:
+        """Of tokens that follow one; how a token is written depends on the one before it."""
         if not facts["logprobs"]:
             return None
-        if not self.is_chat:
-            return {
-                "tokens": [self.words.text([t.id]) for t in tokens],
-                "token_logprobs": [t.logp for t in tokens],
-                "top_logprobs": [{self.words.text([i]): p for i, p in t.top} for t in tokens],
-            }
+        written = self.words.token
+        last = [before, *(t.id for t in tokens)]
+        rows = list(zip(tokens, last, strict=False))
+        if self.is_chat:
+            return {"content": [
+                {**_one(written(t.id, b), t.logp),
+                 "top_logprobs": [_one(written(i, b), p) for i, p in t.top]}
+                for t, b in rows
+            ]}  # fmt: skip
         return {
-            "content": [
-                {**self._one(t.id, t.logp), "top_logprobs": [self._one(i, p) for i, p in t.top]}
-                for t in tokens
-            ]
+            "tokens": [written(t.id, b) for t, b in rows],
+            "token_logprobs": [t.logp for t in tokens],
+            # The one that was drawn is always among them.
+            "top_logprobs": [
+                {written(i, b): p for i, p in (*t.top, (t.id, t.logp))} if t.top else {}
+                for t, b in rows
+            ],
         }
 
-    def _one(self, token: int, logp: float) -> dict[str, Any]:
-        text = self.words.text([token])
-        return {"token": text, "logprob": logp, "bytes": list(text.encode())}
+
+def _one(text: str, logp: float) -> dict[str, Any]:
+    # A part of a character has bytes that are not known here.
+    is_torn = "\ufffd" in text
+    return {"token": text, "logprob": logp, "bytes": None if is_torn else list(text.encode())}
 
 
 def chat_body(words: Words) -> Body:

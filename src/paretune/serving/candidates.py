@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from paretune.core.policy import Steering
 from paretune.core.record import Prompt
 from paretune.core.rewards import Normalizer
+from paretune.errors import BusyError
 from paretune.functional.candidates import candidate_utility
 
 Rate = Callable[[Prompt, Sequence[str]], npt.NDArray[np.float64]]
@@ -26,17 +27,30 @@ class Candidates:
     Args:
         load: the scorers that the run rated candidates with.
         normalizer: statistics of its training rewards.
+        waiting: requests that may wait for the scorers, at most.
     """
 
-    def __init__(self, load: Callable[[], Rate], normalizer: Normalizer) -> None:
+    def __init__(self, load: Callable[[], Rate], normalizer: Normalizer, waiting: int = 64) -> None:
         self._load, self._normalizer = load, normalizer
+        self._room = waiting + 1
         self._rate: Rate | None = None
         self._turn = asyncio.Lock()
 
     async def best(self, steering: Steering, prompt: Prompt, texts: Sequence[str]) -> list[int]:
-        """Which text is the best of every ``steering.candidates`` that follow each other."""
-        async with self._turn:
-            rewards = await run_in_threadpool(self._rewards, prompt, texts)
+        """Which text is the best of every ``steering.candidates`` that follow each other.
+
+        Raises:
+            BusyError: if too many wait.
+            ScoringError: if a scorer fails on a reply.
+        """
+        if not self._room:
+            raise BusyError("server: found too many waiting for the scorers; try again soon")
+        self._room -= 1
+        try:
+            async with self._turn:
+                rewards = await run_in_threadpool(self._rewards, prompt, texts)
+        finally:
+            self._room += 1
         utility = candidate_utility(steering, self._normalizer, rewards)
         best = utility.reshape(-1, steering.candidates).argmax(1)
         return [int(n) for n in np.arange(len(best)) * steering.candidates + best]

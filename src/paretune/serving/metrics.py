@@ -14,6 +14,7 @@ class Metrics:
 
     requests: int = 0
     refusals: int = 0
+    failures: int = 0
     prompt_tokens: int = 0
     reply_tokens: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -34,6 +35,11 @@ class Metrics:
         with self._lock:
             self.refusals += 1
 
+    def failed(self) -> None:
+        """A request was taken, and could not be answered."""
+        with self._lock:
+            self.failures += 1
+
     def text(self, at_work: int) -> str:
         """The exposition format.
 
@@ -43,6 +49,7 @@ class Metrics:
         rows = [
             ("requests_total", "counter", "Requests taken", self.requests),
             ("refusals_total", "counter", "Requests refused", self.refusals),
+            ("failures_total", "counter", "Requests that failed here", self.failures),
             ("prompt_tokens_total", "counter", "Tokens of prompts", self.prompt_tokens),
             ("reply_tokens_total", "counter", "Tokens of replies", self.reply_tokens),
             ("replies_at_work", "gauge", "Replies decoded or waiting", at_work),

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    model_validator,
+)
 
 _Text = Annotated[str, Field(max_length=1 << 20, strict=True)]
 _Name = Annotated[str, Field(max_length=512, strict=True)]
@@ -22,11 +30,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+def _one_text(content: Any) -> Any:
+    """Parts of text as one; parts of other kinds are left as they are, and refused."""
+    if not isinstance(content, list) or not content:
+        return content
+    parts = [part if isinstance(part, dict) else {} for part in content]
+    if not all(p.keys() == {"type", "text"} and p["type"] == "text" for p in parts):
+        return content
+    texts = [part["text"] for part in parts]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else content
+
+
 class ChatMessage(_Strict):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: _Text
+    content: Annotated[_Text, BeforeValidator(_one_text)]
     name: str | None = None
 
 

@@ -45,12 +45,14 @@ class Piece:
         text: new text, maybe none.
         tokens: new tokens.
         reason: why it ended; empty while it goes on.
+        before: the token before them; ``None`` = they are the first.
     """
 
     index: int
     text: str
     tokens: tuple[Token, ...]
     reason: str = ""
+    before: int | None = None
 
 
 @final
@@ -94,6 +96,11 @@ class Request:
         """Nobody waits any more: the rows are free at the next token."""
         for asked in self._asked:
             asked.is_cancelled = True
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the client left before all replies had ended."""
+        return any(choice.reason == "cancelled" for choice in self._drawn)
 
     @property
     def n_tokens(self) -> int:
@@ -155,7 +162,7 @@ class Request:
             piece, old = self._take(index, event), found.get(index)
             if piece is not None and old is not None:
                 text, tokens = old.text + piece.text, old.tokens + piece.tokens
-                piece = Piece(index, text, tokens, piece.reason)
+                piece = Piece(index, text, tokens, piece.reason, old.before)
             if piece is not None:
                 found[index] = piece
         return list(found.values())
@@ -164,16 +171,18 @@ class Request:
         choice = self._drawn[index]
         if choice.reason:
             return None  # it stopped at a text; the rows' own end comes after
+        before = choice.tokens[-1].id if choice.tokens else None
         if isinstance(event, Token):
             choice.tokens.append(event)
             new = choice.text.add(event.id)
             if choice.text.is_stopped:
                 choice.reason = "stop"
                 self._asked[index].is_cancelled = True
-            return Piece(index, new, (event,), choice.reason)
+            return Piece(index, new, (event,), choice.reason, before)
         rest = choice.text.end()
         choice.reason, choice.problem = event.reason, event.problem
-        return Piece(index, rest, (), "stop" if choice.text.is_stopped else event.reason)
+        reason = "stop" if choice.text.is_stopped else event.reason
+        return Piece(index, rest, (), reason, before)
 
     def _teller(self, index: int) -> Callable[[Token | Ended], None]:
         def tell(event: Token | Ended) -> None:

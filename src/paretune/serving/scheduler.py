@@ -7,7 +7,9 @@ has its own steering, its own draws and its own end; what the thread sends back 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+import logging
 import math
 import queue
 import threading
@@ -27,6 +29,11 @@ from paretune.engines.lm.row_sampling import Sampling, draw_tokens
 from paretune.errors import BusyError
 
 Reason = Literal["stop", "length", "cancelled", "error"]
+
+TOKENS = 1 << 17
+"""Of prompts and replies that are kept for all rows, where nothing else is said."""
+
+_log = logging.getLogger(__name__)
 
 _NEVER = -9999.0
 """What the protocol says for a token that is never drawn: JSON has no infinity."""
@@ -105,6 +112,27 @@ class _Batch:
 
 
 @final
+@dataclass(frozen=True)
+class _Room:
+    """What a batch may come to need: every row as long as the longest may get."""
+
+    rows: int = 0
+    width: int = 0
+
+    @classmethod
+    def of(cls, batch: _Batch) -> _Room:
+        return functools.reduce(cls.with_reply, batch.asked, cls())
+
+    def with_reply(self, asked: Asked) -> _Room:
+        width = max(self.width, len(asked.prompt) + asked.max_tokens)
+        return _Room(self.rows + len(asked.steering), width)
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.width
+
+
+@final
 class Scheduler:
     """Decodes what is asked for, all of it at once.
 
@@ -116,20 +144,24 @@ class Scheduler:
         waiting: replies that may wait, at most.
         n_models: models kept loaded, at most; those used last stay, and a reply waits while all
             are at work for others.
+        tokens: of prompts and replies that are kept for the rows, at most, padding included; a
+            reply that needs more is decoded alone.
         autocast: context of every forward pass.
     """
 
     def __init__(
         self, load: Callable[[Any], RowPolicies], eos_id: int, pad_id: int, *, rows: int = 64,
-        waiting: int = 256, n_models: int = 4, autocast: Callable[[], Any] | None = None,
+        waiting: int = 256, n_models: int = 4, tokens: int = TOKENS,
+        autocast: Callable[[], Any] | None = None,
     ) -> None:  # fmt: skip
         self._load, self._eos, self._pad = load, eos_id, pad_id
         self._rows, self._waiting, self._n_models = rows, waiting, n_models
+        self._tokens = tokens
         self._autocast = autocast
         self._inbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self._pending: list[Asked] = []
         self._batches: dict[Hashable, _Batch] = {}
-        self._count = 0
+        self._open: dict[Asked, None] = {}  # that have not ended
         self._lock = threading.Lock()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
@@ -138,7 +170,7 @@ class Scheduler:
     @property
     def at_work(self) -> int:
         """Replies that are decoded or wait."""
-        return self._count
+        return len(self._open)
 
     def ask(self, together: Sequence[Asked]) -> None:
         """Add replies, all of them or none.
@@ -147,13 +179,13 @@ class Scheduler:
             BusyError: if they do not fit into the queue, or the server is closing.
         """
         with self._lock:
-            room = self._rows + self._waiting - self._count
+            room = self._rows + self._waiting - len(self._open)
             if self._is_closing or len(together) > room:
                 raise BusyError(
-                    f"server: found {self._count} replies at work, expected room for "
+                    f"server: found {len(self._open)} replies at work, expected room for "
                     f"{len(together)} more of {self._rows + self._waiting}; try again soon"
                 )
-            self._count += len(together)
+            self._open.update(dict.fromkeys(together))
         for asked in together:
             self._inbox.put(asked)
 
@@ -168,18 +200,21 @@ class Scheduler:
     def _run(self) -> None:
         while True:
             self._receive()
-            if self._is_closing and not self._count:
+            if self._is_closing and not self._open:
                 return
-            self._admit()
-            for key in list(self._batches):
-                batch = self._batches[key]
-                if batch.asked:
-                    self._guarded(key, batch)
+            try:
+                self._admit()
+                for key in list(self._batches):
+                    batch = self._batches[key]
+                    if batch.asked:
+                        self._guarded(key, batch)
+            except Exception as error:  # a mistake of ours: nobody waits forever for it
+                self._lose_all(error)
 
     def _receive(self) -> None:
         """Take what was asked for; wait only when there is nothing to decode."""
         is_idle = not self._pending and not any(b.asked for b in self._batches.values())
-        with_wait = is_idle and not (self._is_closing and not self._count)
+        with_wait = is_idle and not (self._is_closing and not self._open)
         try:
             while True:
                 asked = self._inbox.get(with_wait)
@@ -189,24 +224,40 @@ class Scheduler:
         except queue.Empty:
             return
 
+    def _lose_all(self, error: Exception) -> None:
+        """End everything with what went wrong."""
+        _log.exception("all replies failed")
+        self._pending, self._batches = [], {}
+        with self._lock:
+            lost = list(self._open)
+        for asked in lost:
+            asked.is_cancelled = True  # some are still on their way here
+            self._end(asked, _told(error))
+
     def _admit(self) -> None:
         """Let waiting replies join, in their order, until one finds no room: none is overtaken."""
         left = [asked for asked in self._pending if asked.is_cancelled]
         self._pending = [asked for asked in self._pending if not asked.is_cancelled]
         for asked in left:
             self._end(asked, Ended("cancelled"))
+        if not self._pending:
+            return
         fresh: dict[Hashable, list[Asked]] = {}
-        models = {key for key, batch in self._batches.items() if batch.asked}
+        room = {key: _Room.of(batch) for key, batch in self._batches.items() if batch.asked}
         n_rows = sum(len(batch.live) for batch in self._batches.values())
         n_new = width = 0
         for asked in self._pending:
             n_rows += len(asked.steering)
             n_new += len(asked.steering)
             width = max(width, len(asked.prompt))
-            models.add(asked.model)
+            room[asked.model] = room.get(asked.model, _Room()).with_reply(asked)
             is_first = n_rows == len(asked.steering)
-            is_too_much = n_rows > self._rows or (fresh and n_new * width > _PROMPT_TOKENS)
-            if len(models) > self._n_models or (is_too_much and not is_first):
+            is_too_much = (
+                n_rows > self._rows
+                or (len(fresh) > 0 and n_new * width > _PROMPT_TOKENS)
+                or sum(one.tokens for one in room.values()) > self._tokens
+            )
+            if len(room) > self._n_models or (is_too_much and not is_first):
                 break
             fresh.setdefault(asked.model, []).append(asked)
         del self._pending[: sum(map(len, fresh.values()))]
@@ -222,8 +273,12 @@ class Scheduler:
                     [a.prompt for a in fresh for _ in a.steering],
                     [row for a in fresh for row in a.steering],
                 )
-        except Exception as error:  # whatever a model raises is told to who asked, not to others
-            for asked in fresh:
+        except Exception as error:  # whatever a model raises is told to who asked
+            _log.exception("%s: %d replies failed", key, len(fresh))
+            lost = list(fresh)
+            if key in self._batches and not self._batches[key].live.is_whole:
+                lost += self._batches.pop(key).asked  # it failed while it moved the others
+            for asked in lost:
                 self._end(asked, _told(error))
             return
         batch.logits = logits if batch.logits is None else torch.cat([batch.logits, logits])
@@ -243,6 +298,7 @@ class Scheduler:
         try:
             self._step(batch)
         except Exception as error:  # the batch is lost, the server is not
+            _log.exception("%s: %d replies failed", key, len(batch.asked))
             del self._batches[key]
             for asked in batch.asked:
                 self._end(asked, _told(error))
@@ -291,8 +347,10 @@ class Scheduler:
 
     def _end(self, asked: Asked, end: Ended) -> None:
         with self._lock:
-            self._count -= 1
-        asked.tell(end)
+            is_open = asked in self._open
+            self._open.pop(asked, None)
+        if is_open:
+            asked.tell(end)
 
     def _context(self) -> Any:
         return contextlib.nullcontext() if self._autocast is None else self._autocast()

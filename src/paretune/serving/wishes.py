@@ -59,9 +59,9 @@ class Wishes:
             LookupError: if the model is unknown.
             UnknownUserError: if the user is.
         """
-        name, _, weights = wanted.model.partition("@")
+        name, sign, weights = wanted.model.partition("@")
         method = self._method(name)
-        if weights:
+        if sign:
             if wanted.preference is not None or wanted.at_least is not None or wanted.user:
                 raise ConfigError(
                     f"model: found {wanted.model!r} with another wish beside it, expected one"

@@ -124,6 +124,10 @@ class Encoder:
         """The same encoder with other limits."""
         return Encoder(self.tokenizer, max_prompt_tokens, max_response_tokens, self._plain)
 
+    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+        """The same encoder with another copy of its tokenizer."""
+        return Encoder(tokenizer, self.max_prompt_tokens, self.max_response_tokens, self._plain)
+
     @property
     def pad_id(self) -> int:
         """Id that fills short rows; never seen by a response."""

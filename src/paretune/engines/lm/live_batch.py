@@ -71,6 +71,8 @@ class LiveBatch:
         self._is_steered = False
         self._mask = torch.zeros(0, 0, dtype=torch.int64, device=self._device)
         self._cache: Any = None
+        self.is_whole = True
+        """False when a failure left rows half moved: their replies would be nonsense."""
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -96,7 +98,8 @@ class LiveBatch:
                 found = self._join([prompts[row] for row in some], [steering[row] for row in some])
                 logits.append(found)
         except Exception:
-            self.keep(range(before))  # all of them or none
+            if self.is_whole:
+                self.keep(range(before))  # all of them or none
             raise
         back = np.argsort(order).tolist()
         self._slots[before:] = [self._slots[before + row] for row in back]
@@ -195,8 +198,10 @@ class LiveBatch:
     def _rearrange(self, slots: Sequence[int], left: int) -> None:
         """These slots in this order, with other columns at the start."""
         index = self._index(slots)
+        self.is_whole = False
         for layer in self._cache.layers:
             layer.rearrange(index, left)
+        self.is_whole = True
         self._mask = torch.nn.functional.pad(self._mask[index], (-left, 0))
         self._steering = [self._steering[slot] for slot in slots]
         self._is_steered = False
