@@ -186,7 +186,7 @@ def test_a_grid_is_what_vllm_is_given(run: Path, tmp_path: Path) -> None:
     told = CliRunner().invoke(app, [*words, "--method", "dpo"])
     assert told.exit_code == 0, told.output
     assert sorted(p.name for p in (tmp_path / "grid").iterdir()) == ["0-1", "0.5-0.5", "1-0"]
-    assert f"'tiny@0.5,0.5={tmp_path / 'grid' / '0.5-0.5'}'" in told.output
+    assert f'{{"name": "tiny@0.5,0.5", "path": "{tmp_path / "grid" / "0.5-0.5"}"}}' in told.output
     again = CliRunner().invoke(app, [*words, "--method", "dpo"])
     assert "found something there" in str(again.exception)
     both = CliRunner().invoke(app, [*words[:3], "--grid", "2", "--preference", "1,0"])

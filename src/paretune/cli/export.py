@@ -47,9 +47,14 @@ def export(
     done = export_run(opened, tradeoffs, out, method=method, is_merged=merge)
     command = vllm_command(done, name) if grid is not None and not merge else ""
     if json:
-        tell_json({"out": str(out), "kind": done[0].kind, "n": len(done), "vllm": command})
+        tell_json({"out": str(out), "kind": done[0].kind, "n": len(done), "asked": len(tradeoffs),
+                   "vllm": command})  # fmt: skip
         return
     tell(f"{len(done)} of kind {done[0].kind}, with model cards")
+    if len(done) < len(tradeoffs):
+        tell(
+            f"{len(tradeoffs)} trade-offs were asked for: each is answered by the nearest of these"
+        )
     tell(f"\nresult: {relative(out)}")
     tell(
         f"next:   {command or 'load it with transformers, as ' + relative(out) + '/README.md says'}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from paretune.pipeline.replies import load_steered
 from paretune.pipeline.run import load_result, stored_config
 from paretune.pipeline.serve import best_method, served_methods
 from paretune.reporting.figure import write_figure
-from paretune.safety.files import move, write_text
+from paretune.safety.files import move, read_json, write_text
 from paretune.serving.answers import ServedMethod
 
 
@@ -32,12 +34,14 @@ class Exported:
         kind: ``adapter`` or ``model``.
         tradeoff: that it really answers for.
         base: of an adapter.
+        rank: of an adapter; 0 = a model.
     """
 
     folder: Path
     kind: str
     tradeoff: TradeOff
     base: str
+    rank: int
 
 
 def export_run(
@@ -45,6 +49,8 @@ def export_run(
     is_merged: bool = False,
 ) -> list[Exported]:  # fmt: skip
     """Write the policies of some trade-offs, one folder each where there are several.
+
+    Trade-offs that one policy answers are written once, under the one that it really answers for.
 
     Args:
         run: measured.
@@ -55,7 +61,8 @@ def export_run(
 
     Raises:
         ConfigError: if the folder exists, a trade-off has another number of objectives, the method
-            is unknown, or no plain model answers as its policy does.
+            is unknown, no plain model answers as its policy does, or policies for several
+            trade-offs are whole models and ``is_merged`` does not ask for them.
         RunError: if a policy is missing or damaged.
     """
     from paretune.engines.lm.export import export_policy
@@ -71,14 +78,13 @@ def export_run(
                 f"--preference: found {len(tradeoff)} weights, expected one for each of "
                 f"{', '.join(result.objectives)}"
             )
-    methods, base = served_methods(config, run, result), existing_base(config, run)
+    methods, base = served_methods(config, run, result), _resolved(existing_base(config, run))
     served = _method(methods, method, result)
     staging = out.with_name(f".{out.name}.staging")
     shutil.rmtree(staging, ignore_errors=True)
     done = []
     try:
-        for tradeoff in tradeoffs:
-            steering = served.steer(tradeoff)
+        for steering in {s.tradeoff: s for s in map(served.steer, tradeoffs)}.values():
             if steering.candidates > 1:
                 raise ConfigError(
                     f"export: found the best of {steering.candidates} replies, expected one "
@@ -90,16 +96,21 @@ def export_run(
                 model = load_policy(folders[0], base, quantize=config.quantize)
             else:
                 model = load_steered(steering, served.folders, base, config.quantize)
-            place = staging if len(tradeoffs) == 1 else staging / tradeoff.slug
+            inner = "" if len(tradeoffs) == 1 else steering.tradeoff.slug
+            place = staging / inner
             kind = export_policy(
                 model.eval(), load_tokenizer(base), base, place, is_merged=is_merged,
                 weights=steering.tradeoff.weights,
             )  # fmt: skip
+            if kind != "adapter" and len(tradeoffs) > 1 and not is_merged:
+                raise ConfigError(
+                    f"--grid: found whole models of {served.name}, expected adapters of one base; "
+                    "--merge writes whole models"
+                )
             card = Card(config, run, result, served.name, steering, kind, base)
             write_figure([result], place / "front.png")
             write_text(place / "README.md", card.markdown())
-            final_place = out if len(tradeoffs) == 1 else out / tradeoff.slug
-            done.append(Exported(final_place, kind, steering.tradeoff, base))
+            done.append(Exported(out / inner, kind, steering.tradeoff, base, _rank(place)))
         move(staging, out)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -110,16 +121,42 @@ def export_run(
 def vllm_command(exported: Sequence[Exported], name: str) -> str:
     """What starts vLLM with every exported adapter, called ``NAME@0.7,0.3``.
 
-    Raises:
-        ConfigError: if one of them is no adapter.
+    Example:
+        >>> one = Exported(Path("/out/1-0"), "adapter", TradeOff((1, 0)), "/base", 20)
+        >>> print(vllm_command([one], "run").replace(" --", "\\n--"))
+        vllm serve /base
+        --enable-lora
+        --max-lora-rank 32
+        --lora-modules '{"name": "run@1,0", "path": "/out/1-0"}'
     """
-    if any(one.kind != "adapter" for one in exported):
-        raise ConfigError("--grid: found whole models, expected adapters of one base")
-    modules = " ".join(
-        f"'{name}@{','.join(f'{w:g}' for w in one.tradeoff.weights)}={one.folder.resolve()}'"
-        for one in exported
+    # As JSON: vLLM takes NAME=PATH only where there is no comma.
+    modules = [
+        {"name": f"{name}@{_weights(one)}", "path": str(one.folder.resolve())} for one in exported
+    ]
+    largest = max(one.rank for one in exported)
+    rank = max(8, 1 << (largest - 1).bit_length())  # vLLM knows powers of two, from 8 on
+    return (
+        f"vllm serve {shlex.quote(exported[0].base)} --enable-lora --max-lora-rank {rank} "
+        f"--lora-modules {' '.join(shlex.quote(json.dumps(one)) for one in modules)}"
     )
-    return f"vllm serve {exported[0].base} --enable-lora --lora-modules {modules}"
+
+
+def _weights(exported: Exported) -> str:
+    return ",".join(f"{w:g}" for w in exported.tradeoff.weights)
+
+
+def _rank(folder: Path) -> int:
+    """The largest of an adapter; 0 = a model."""
+    file = folder / "adapter_config.json"
+    if not file.exists():
+        return 0
+    found = read_json(file)
+    return max([found["r"], *found.get("rank_pattern", {}).values()])
+
+
+def _resolved(base: str) -> str:
+    """The base as it is found from any folder; a hub id is one everywhere."""
+    return str(Path(base).resolve()) if Path(base).exists() else base
 
 
 def _method(methods: dict[str, ServedMethod], name: str | None, result: RunResult) -> ServedMethod:
