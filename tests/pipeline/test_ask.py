@@ -141,6 +141,11 @@ def test_the_end_of_the_input_is_an_end(run: Path, paretune: Any) -> None:
     assert code == 0 and "nothing is stored" in out
     code, _, err = paretune("ask", run, answers="1\nleft\n1\n")
     assert code == 2 and "stdin: found 'left', expected 1, 2, 0" in err
+    for begin in ("x", "1", ""):  # with what would be an answer behind the longest line
+        code, _, err = paretune("ask", run, answers=f"{begin:<80}1\n1\n")
+        assert code == 2 and f"stdin: found '{begin:<17}...', expected 1, 2, 0" in err
+        code, _, err = paretune("ask", run, answers=f"{begin:<79}1")
+        assert code == 2 and f"stdin: found '{begin:<17}...', expected" in err
     users = open_people(open_run(run)).users
     assert users.counts() == {"me": 3}, "what was answered before the mistake is kept"
 
@@ -261,11 +266,12 @@ def test_in_a_terminal_a_mistyped_answer_is_asked_for_again(run: Path) -> None:
         env=os.environ | {"COLUMNS": "140", "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)
-    os.write(ours, b"yes\n\n1\nq\n")
+    os.write(ours, b"yes\n\n" + b"x" * 80 + b"1\n" + b"1\nq\n")
     out, err = process.communicate(timeout=60)
     os.close(ours)
     assert process.returncode == 0, err
-    assert "found 'yes', expected 1, 2, 0" in err and "user ann, 1 answer" in out
+    assert "found 'yes', expected 1, 2, 0" in err
+    assert f"found '{'x' * 17}...', expected" in err and "user ann, 1 answer" in out
     assert any("1| " in line and "2| " in line for line in err.splitlines()), "side by side"
 
 

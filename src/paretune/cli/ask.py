@@ -143,10 +143,14 @@ def _read(people: People, user: str, is_terminal: bool) -> Answer | None:
 
 
 def _line() -> str:
+    """A line whole: what is left of a long one would be taken for the next answer."""
     try:
-        return sys.stdin.readline(_LONGEST)
+        line = rest = sys.stdin.readline(_LONGEST)
+        while len(rest) == _LONGEST and not rest.endswith("\n"):
+            rest = sys.stdin.readline(_LONGEST)
     except UnicodeDecodeError:
         return "(no text)"
+    return line if rest is line else f"{line[:17]}..."
 
 
 def _why(people: People, user: str) -> str:
