@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from paretune.errors import RunError
 from paretune.serving.answered import StoredAnswer
 
 ASKED = {"model": "tiny", "prompt": "w7 w8 w9", "max_tokens": 4, "temperature": 0, "seed": 1}
@@ -147,12 +148,25 @@ def test_a_damaged_file_is_told_and_kept(client: Any) -> None:
     try:
         status, found = client.json("GET", "/api/users/bob/question")
         assert status == 500 and "left as it is" in found["error"]["message"]
+        assert found["error"]["code"] == "users_damaged"
         assert path.read_bytes() == b"not a database" * 100
         assert client.json("POST", "/v1/completions", ASKED)[0] == 200
         assert client.json("POST", "/v1/completions", ASKED | {"user": "bob"})[0] == 500
     finally:
         path.write_bytes(whole)
     assert ask(client, "bob")["number"] > 1
+
+
+def test_what_else_is_damaged_is_not_said_of_the_users(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> Any:
+        raise RunError("5-replies/replies.jsonl: damaged")
+
+    monkeypatch.setattr(type(client.service.people.interview), "told", broken)
+    status, found = client.json("GET", "/api/users/bob/question")
+    assert (status, found["error"]["code"]) == (500, "run_damaged")
+    assert found["error"]["message"] == "5-replies/replies.jsonl: damaged"
 
 
 def test_rewards_of_any_reply(client: Any) -> None:

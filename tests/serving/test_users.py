@@ -16,7 +16,7 @@ import pytest
 
 from paretune.errors import BusyError, InputError, RunError
 from paretune.serving.answered import ShownReply, StoredAnswer
-from paretune.serving.users import Users
+from paretune.serving.users import Users, UsersDamagedError
 
 WRITER = """
 import sys
@@ -198,12 +198,12 @@ def test_what_cannot_be_read_is_told_and_left_as_it_is(
         users.add("ann", number, said(f"q{number}"))
     harm(users.path)  # type: ignore[operator]
     before = users.path.read_bytes()
-    with pytest.raises(RunError, match=told):
+    with pytest.raises(UsersDamagedError, match=told):
         Users(users.path).answers("ann")
     if harm is not _row:
-        with pytest.raises(RunError, match=told):
+        with pytest.raises(UsersDamagedError, match=told):
             Users(users.path).add("ann", 30, said("q30"))
-        with pytest.raises(RunError, match=told):
+        with pytest.raises(UsersDamagedError, match=told):
             Users(users.path).delete("ann")
     assert users.path.read_bytes() == before
 

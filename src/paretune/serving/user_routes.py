@@ -9,7 +9,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from paretune.core.question import Answer
-from paretune.errors import RunError
 from paretune.serving.people import (
     USER_NAME,
     NotOpenError,
@@ -19,6 +18,7 @@ from paretune.serving.people import (
     forget,
 )
 from paretune.serving.protocol import problem
+from paretune.serving.users import UsersDamagedError
 
 User = Annotated[str, Path(pattern=USER_NAME)]
 
@@ -71,4 +71,4 @@ def add_users(app: FastAPI, people: People) -> None:
 
     app.add_exception_handler(UnknownUserError, refuse(404, "user_not_found"))
     app.add_exception_handler(NotOpenError, refuse(409, "question_not_open"))
-    app.add_exception_handler(RunError, refuse(500, "users_damaged", "server_error"))
+    app.add_exception_handler(UsersDamagedError, refuse(500, "users_damaged", "server_error"))

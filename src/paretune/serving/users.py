@@ -32,6 +32,10 @@ CREATE TABLE answers (
 _SETTINGS = ("journal_mode = DELETE", "synchronous = EXTRA", "secure_delete = ON")
 
 
+class UsersDamagedError(RunError):
+    """A file of users that cannot be read: damaged, of a newer version, or something else."""
+
+
 @final
 class Users:
     """The answers of every person that was asked about a run; a person is its answers.
@@ -53,7 +57,8 @@ class Users:
 
         Raises:
             BusyError: if another process writes for longer than the wait.
-            RunError: if the file is damaged, of a newer version, or no file of users.
+            UsersDamagedError: if the file is damaged, of a newer version, or no file of users.
+            RunError: if the disk cannot be used.
         """
         with self._opened() as file:
             return dict(file.execute("SELECT user, count(*) FROM answers GROUP BY user ORDER BY 1"))
@@ -129,7 +134,7 @@ class Users:
         """Whether nothing was ever written.
 
         Raises:
-            RunError: if something was, and it is not ours or not whole.
+            UsersDamagedError: if something was, and it is not ours or not whole.
         """
         ((kind,),) = file.execute("PRAGMA application_id")
         ((version,),) = file.execute("PRAGMA user_version")
@@ -139,7 +144,7 @@ class Users:
         if kind != _APPLICATION:
             raise self._damaged("a database of something else")
         if version != _VERSION:
-            raise RunError(
+            raise UsersDamagedError(
                 f"{self.path}: found users of version {version}, expected {_VERSION}: a newer "
                 "paretune wrote them; update this one"
             )
@@ -155,8 +160,8 @@ class Users:
         file.execute(f"PRAGMA application_id = {_APPLICATION}")
         file.execute(f"PRAGMA user_version = {_VERSION}")
 
-    def _damaged(self, what: str) -> RunError:
-        return RunError(
+    def _damaged(self, what: str) -> UsersDamagedError:
+        return UsersDamagedError(
             f"{self.path}: found {what}, expected the users that paretune stored: damaged; it is "
             "left as it is: restore a copy, or move it away to begin anew"
         )
