@@ -9,7 +9,14 @@ from paretune.core.results import RunResult, to_json
 from paretune.errors import BusyError, ConfigError, InputError, Interrupted, RunError
 from paretune.pipeline.config import load_config
 from paretune.pipeline.folder import RunFolder, Sealed
-from paretune.pipeline.run import Voice, execute, load_result, stored_config
+from paretune.pipeline.run import (
+    Voice,
+    execute,
+    load_result,
+    report_stage,
+    stepped_methods,
+    stored_config,
+)
 from paretune.safety.files import read_json
 from paretune.safety.manifest import find_problems
 
@@ -177,6 +184,16 @@ def test_a_damaged_run_json_is_told(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises((RunError, ConfigError), match=r"run\.json: "):
         stored_config(RunFolder(tmp_path))
+
+
+def test_a_report_knows_who_answers_with_what_it_trained_and_nothing_else(tmp_path, write_run):
+    write_run(tmp_path)
+    run = RunFolder(tmp_path)
+    assert stepped_methods(run) == ("dpo",)
+    page = report_stage(run, load_result(run)).read_text()
+    assert '"stepped": ["dpo"]' in page
+    (tmp_path / "run.json").write_text("{}")
+    assert stepped_methods(run) == ()
 
 
 def test_a_damaged_front_is_told(tmp_path):

@@ -57,7 +57,8 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def path(run: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report([run], tmp_path_factory.mktemp("report") / "report.html")
+    page = tmp_path_factory.mktemp("report") / "report.html"
+    return write_report([run], page, stepped=[("dpo", "unknown")])
 
 
 @pytest.fixture
@@ -120,6 +121,24 @@ def test_the_handle_moves_with_keys_and_follows_another_method(opened: Any) -> N
     assert front.evaluate("front => front.tradeoff") != before
     opened.get_by_label("The handle follows").select_option("dpo")
     assert front.evaluate("front => front.method") == "dpo"
+
+
+@needs_browser
+def test_between_two_policies_nothing_is_said_of_a_method_that_has_none_there(opened: Any) -> None:
+    where, follow = opened.locator(".pf-place"), opened.get_by_label("The handle follows")
+    move(opened, 0, 74)
+    follow.select_option("rewarded_soups")
+    where.get_by_text("rewarded_soups").wait_for()
+    assert "between two measured points, interpolated" in where.text_content()
+    follow.select_option("dpo")
+    where.get_by_text("dpo").wait_for()
+    said = re.sub(r"\s", " ", where.text_content())
+    assert "answered by the nearest point: helpful 70 %, concise 30 %" in said
+    shown = opened.locator(".explorer .pf-mean b").first.text_content()
+    at = "front => front.result.methods.find(m => m.name === 'dpo').points"
+    points = opened.locator("pareto-front").evaluate(at)
+    mean = next(p["means"][0]["value"] for p in points if round(p["tradeoff"][0], 6) == 0.7)
+    assert shown == f"{mean:.3f}"
 
 
 @needs_browser
@@ -186,6 +205,7 @@ def test_data_holds_no_sign_that_html_or_scripts_read(run: RunResult) -> None:
     data = json.loads(text)
     assert RunResult.from_json(data["result"]).samples == run.samples
     assert data["looks"]["dpo"]["variable"] == "--m1"
+    assert data["stepped"] == []
 
 
 def test_scripts_cannot_end_early() -> None:

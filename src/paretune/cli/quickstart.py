@@ -37,7 +37,7 @@ def quickstart(
     prepare()
     from paretune.core.results import to_json
     from paretune.pipeline.config import parse_config
-    from paretune.pipeline.run import execute, load_result
+    from paretune.pipeline.run import execute, load_result, stepped_methods
     from paretune.pipeline.traces import read_traces
     from paretune.reporting.figure import write_figure
     from paretune.reporting.report import write_report
@@ -53,8 +53,9 @@ def quickstart(
     picture = write_figure(results, folder / "front.png")
     traces = [read_traces(f.run, r.objectives) for f, r in zip(finished, results, strict=True)]
     page = write_report(
-        results, folder / "report.html", command="paretune quickstart", traces=traces
-    )
+        results, folder / "report.html", command="paretune quickstart", traces=traces,
+        stepped=[stepped_methods(f.run) for f in finished],
+    )  # fmt: skip
     if json:
         tell_json([to_json(result) for result in results])
     for one in finished:

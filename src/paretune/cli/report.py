@@ -22,7 +22,7 @@ def report(
     """Write report.html and front.png of one run, or of several side by side."""
     prepare()
     from paretune.pipeline.folder import open_run
-    from paretune.pipeline.run import load_result
+    from paretune.pipeline.run import load_result, stepped_methods
     from paretune.pipeline.traces import read_traces
     from paretune.reporting.figure import write_figure
     from paretune.reporting.report import write_report
@@ -35,7 +35,10 @@ def report(
     command = "; ".join(read_json(run.path / "run.json").get("command", "") for run in opened)
     write_figure(results, folder / "front.png")
     traces = [read_traces(run, r.objectives) for run, r in zip(opened, results, strict=True)]
-    page = write_report(results, folder / "report.html", command=command, traces=traces)
+    stepped = [stepped_methods(run) for run in opened]
+    page = write_report(
+        results, folder / "report.html", command=command, traces=traces, stepped=stepped
+    )
     if json:
         tell_json({"report": str(page), "figure": str(folder / "front.png")})
     else:

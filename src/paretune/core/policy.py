@@ -82,3 +82,24 @@ def nearest_tradeoff(wanted: TradeOff, trained: Sequence[TradeOff]) -> TradeOff:
         raise ConfigError(f"steering: {len(wanted)} weights, expected {grid.shape[1]}")
     distance = np.round(np.linalg.norm(grid - wanted.array, axis=1), 9)
     return trained[int(distance.argmin())]
+
+
+def serves_any(steer: Callable[[TradeOff], Steering], tradeoffs: Sequence[TradeOff]) -> bool:
+    """Whether what lies between trade-offs is served as it is, not by the nearest of them.
+
+    Args:
+        steer: of one method.
+        tradeoffs: that it trained for; with fewer than two, nothing lies between.
+
+    Example:
+        >>> ends = TradeOff((1, 0)), TradeOff((0, 1))
+        >>> serves_any(lambda t: Steering("merge", ("a", "b"), t.weights, t), ends)
+        True
+        >>> serves_any(lambda t: Steering("pick", ("a",), (1,), nearest_tradeoff(t, ends)), ends)
+        False
+    """
+    if len(tradeoffs) < 2:
+        return True
+    pairs = zip(tradeoffs[0].weights, tradeoffs[1].weights, strict=True)
+    between = TradeOff(tuple(0.618 * a + 0.382 * b for a, b in pairs))
+    return steer(between).tradeoff == between

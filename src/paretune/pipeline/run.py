@@ -17,14 +17,22 @@ from typing import Any, Literal, final
 
 import yaml
 
+from paretune.core.policy import serves_any
 from paretune.core.results import RunResult
-from paretune.errors import AllFailedError, ConfigError, InputError, Interrupted, RunError
+from paretune.errors import (
+    AllFailedError,
+    ConfigError,
+    InputError,
+    Interrupted,
+    ParetuneError,
+    RunError,
+)
 from paretune.pipeline.base import base_of
 from paretune.pipeline.card import model_card
 from paretune.pipeline.changes import check_begun, require_changeable, require_same_versions
 from paretune.pipeline.checking import preflight
 from paretune.pipeline.comparisons import comparisons_stage, read_materials
-from paretune.pipeline.config import RunConfig, parse_config
+from paretune.pipeline.config import MethodConfig, RunConfig, parse_config
 from paretune.pipeline.damage import set_aside_damage, tell_restored
 from paretune.pipeline.fingerprint import model_identity
 from paretune.pipeline.folder import STATUS, RunFolder, Sealed, versions
@@ -204,7 +212,8 @@ def report_stage(run: RunFolder, result: RunResult) -> Path:
     write_figure([result], run.stage(7) / "front.png")
     page = run.stage(7) / "report.html"
     traces = [read_traces(run, result.objectives)]
-    write_report([result], page, command=command, traces=traces)
+    stepped = [stepped_methods(run)]
+    write_report([result], page, command=command, traces=traces, stepped=stepped)
     write_text(run.path / "README.md", model_card(stored_config(run), result, command))
     return page
 
@@ -241,6 +250,27 @@ def stored_config(run: RunFolder) -> RunConfig:
         return parse_config(read_json(path)["config"], path=path)
     except (KeyError, TypeError) as error:
         raise RunError(f"{path}: found no configuration, expected the one it ran with") from error
+
+
+def stepped_methods(run: RunFolder) -> tuple[str, ...]:
+    """Methods of a run that answer with the policies they trained, and nothing between them.
+
+    What cannot be told any more, of a damaged configuration or a method that is not installed, is
+    left out: a report does without.
+    """
+    try:
+        config = stored_config(run)
+    except ParetuneError:
+        return ()
+    return tuple(m.name for m in config.methods if _is_stepped(config, m))
+
+
+def _is_stepped(config: RunConfig, method: MethodConfig) -> bool:
+    try:
+        built, trained = config.build_method(method), config.tradeoffs_of(method)
+        return not serves_any(lambda tradeoff: built.steer(tradeoff, trained), trained)
+    except ParetuneError:
+        return False
 
 
 def _write_facts(config: RunConfig, run: RunFolder) -> None:

@@ -116,7 +116,7 @@
     );
   };
 
-  const explore = (root, { result, looks }) => {
+  const explore = (root, { result, looks, stepped }) => {
     const measured = result.methods.filter((method) => method.points.length);
     if (!measured.length) return;
     const ranked = [...measured].sort((a, b) => size(b) - size(a)).map((method) => method.name);
@@ -128,7 +128,7 @@
     );
     follow.value = ranked[0];
     root.append(html("div", { class: "xp-front" }, front));
-    Object.assign(front, { result, looks, method: ranked[0], methods: chosen });
+    Object.assign(front, { result, looks, stepped, method: ranked[0], methods: chosen });
     const said = result.samples.length ? browser(result, looks, id) : null;
     const show = (names) => {
       front.methods = names;

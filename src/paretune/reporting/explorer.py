@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from importlib import resources
 
@@ -41,16 +41,20 @@ def script_hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def explorer_data(result: RunResult, styles: Mapping[str, Look]) -> Markup:
+def explorer_data(
+    result: RunResult, styles: Mapping[str, Look], stepped: Iterable[str] = ()
+) -> Markup:
     """What the explorer of one run reads, as JSON that no HTML comes of.
 
     Args:
         result: texts printable.
         styles: a look for each method.
+        stepped: names of methods that answer with measured policies only, not between them.
     """
     shown = replace(result, personalization=(), differences=(), notes=(), facts={})
     looks = {name: asdict(style) for name, style in styles.items()}
-    text = json.dumps({"result": to_json(shown), "looks": looks}, ensure_ascii=False)
+    data = {"result": to_json(shown), "looks": looks, "stepped": list(stepped)}
+    text = json.dumps(data, ensure_ascii=False)
     return Markup(text.translate(_SIGNS))  # nosec B704  # no sign of markup is left in it
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata, resources
 from itertools import groupby, islice
 from pathlib import Path
@@ -47,6 +47,9 @@ _PROMPTS, _REPLIES = 6, 5
 Traces = Sequence[Sequence[TrainingTrace]]
 """Of each run, what its trainings logged."""
 
+Stepped = Sequence[Collection[str]]
+"""Of each run, the methods that answer with measured policies only, not between them."""
+
 
 def write_report(
     results: Sequence[RunResult],
@@ -54,6 +57,7 @@ def write_report(
     *,
     command: str = "",
     traces: Traces = (),
+    stepped: Stepped = (),
 ) -> Path:
     """Write the report page, in full or not at all.
 
@@ -62,6 +66,7 @@ def write_report(
         path: where to.
         command: the command that repeats the run, shown as text.
         traces: of each run, in the same order; may be empty.
+        stepped: likewise.
 
     Returns:
         The path.
@@ -69,11 +74,17 @@ def write_report(
     Raises:
         InputError: if there is no run, or a run has fewer than two objectives.
     """
-    page = render_report(results, command=command, traces=traces)
+    page = render_report(results, command=command, traces=traces, stepped=stepped)
     return write_atomic(path, page.encode("utf-8"))
 
 
-def render_report(results: Sequence[RunResult], *, command: str = "", traces: Traces = ()) -> str:
+def render_report(
+    results: Sequence[RunResult],
+    *,
+    command: str = "",
+    traces: Traces = (),
+    stepped: Stepped = (),
+) -> str:
     """The report page as HTML.
 
     It loads nothing and runs two scripts of this package; its policy (CSP) forbids all others and
@@ -84,6 +95,7 @@ def render_report(results: Sequence[RunResult], *, command: str = "", traces: Tr
         results: at least one run.
         command: the command that repeats the run.
         traces: of each run, in the same order; may be empty.
+        stepped: likewise.
 
     Raises:
         InputError: if there is no run, or a run has fewer than two objectives.
@@ -98,7 +110,7 @@ def render_report(results: Sequence[RunResult], *, command: str = "", traces: Tr
             "fronts": fronts[i],
             "tradeoffs": tradeoffs[i],
             "training": training_blocks(result, traces[i] if traces else (), f"run-{i}-"),
-            "data": explorer_data(result, styles),
+            "data": explorer_data(result, styles, _printable([*stepped[i]]) if stepped else ()),
             **_run(result, styles),
         }
         for i, result in enumerate(shown)

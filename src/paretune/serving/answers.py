@@ -11,7 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from paretune.core.policy import Steering
+from paretune.core.policy import Steering, serves_any
 from paretune.core.results import PointResult
 from paretune.core.tradeoff import TradeOff
 from paretune.engines.lm.one_copy import OneCopy
@@ -83,11 +83,7 @@ class ServedMethod:
     @property
     def serves_any(self) -> bool:
         """Whether what lies between measured trade-offs is served as it is, not by the nearest."""
-        if len(self.points) < 2:
-            return True
-        pairs = zip(self.points[0].tradeoff, self.points[1].tradeoff, strict=True)
-        between = TradeOff(tuple(0.618 * a + 0.382 * b for a, b in pairs))
-        return self.steer(between).tradeoff == between
+        return serves_any(self.steer, [TradeOff(point.tradeoff) for point in self.points])
 
 
 @final
