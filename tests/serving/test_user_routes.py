@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,6 +156,16 @@ def test_a_damaged_file_is_told_and_kept(client: Any) -> None:
     finally:
         path.write_bytes(whole)
     assert ask(client, "bob")["number"] > 1
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(client.service.people.users, "path", tmp_path / "gone" / "users.sqlite")
+    status, found = say(client, "bob", ask(client, "bob")["question"]["id"])
+    assert status == 500
+    assert found["error"]["type"] == "server_error"
+    assert "expected a folder that can be written" in found["error"]["message"]
 
 
 def test_what_else_is_damaged_is_not_said_of_the_users(

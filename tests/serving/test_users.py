@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -206,6 +207,28 @@ def test_what_cannot_be_read_is_told_and_left_as_it_is(
         with pytest.raises(UsersDamagedError, match=told):
             Users(users.path).delete("ann")
     assert users.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("reason", ["No such file or directory", "Too many levels", "Permission"])
+def test_a_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    users = Users(tmp_path / "run" / "users.sqlite")
+    if reason != "No such file or directory":
+        users.path.parent.mkdir()
+    if reason == "Too many levels":
+        users.path.symlink_to(tmp_path / "elsewhere")
+    if reason == "Permission":  # root, who may run tests, is refused nothing
+
+        def refused(*args: object) -> int:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(os, "open", refused)
+    told = re.escape(f"{users.path}: found {reason}") + ".*expected a folder that can be written"
+    with pytest.raises(RunError, match=told) as found:
+        users.add("ann", 1, said("q1"))
+    assert type(found.value) is RunError, "nothing of the users is damaged"
+    assert users.counts() == {} and not (tmp_path / "elsewhere").exists()
 
 
 def test_whoever_waits_too_long_is_told(users: Users) -> None:

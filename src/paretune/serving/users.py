@@ -87,7 +87,7 @@ class Users:
             question by now.
 
         Raises:
-            RunError: as :meth:`counts`, and if the disk is full.
+            RunError: as :meth:`counts`, and if the disk is full or the folder cannot be written.
         """
         row = answer.to_json()
         sides = [json.dumps(row[side]) for side in ("first", "second")]
@@ -123,10 +123,15 @@ class Users:
             raise self._told(error) from error
 
     def _connect(self, is_made: bool) -> sqlite3.Connection:
-        is_there = self.path.exists()
-        if is_made and not is_there:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-            sync_folder(self.path.parent)
+        try:
+            is_there = self.path.exists()
+            if is_made and not is_there:
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+                sync_folder(self.path.parent)
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: found {error.strerror}, expected a folder that can be written"
+            ) from error
         place = str(self.path) if is_made or is_there else ":memory:"
         return sqlite3.connect(place, timeout=self._wait, isolation_level=None)
 
