@@ -186,7 +186,9 @@ BAD: dict[str, tuple[list[str], str]] = {
     "no run": (["nowhere"], "found no run.json"),
     "unknown method": (["RUN", "--method", "rewarded_soup"], "did you mean 'rewarded_soups'"),
     "several replies for one": (["RUN", "--method", "best_of_n"], "known: dpo, rewarded_soups"),
-    "a name with a space": (["RUN", "--user", "ann lee"], "--user: found 'ann lee'"),
+    "a name with a space": (["RUN", "--user", "ann lee"], "user: found 'ann lee'"),
+    "a dot": (["RUN", "--user", "."], "neither . nor .."),
+    "two dots": (["RUN", "--user", ".."], "neither . nor .."),
     "a long name": (["RUN", "--user", "a" * 65], "1 to 64"),
     "two things at once": (["RUN", "--list", "--delete", "ann"], "expected one of --list"),
 }  # fmt: skip

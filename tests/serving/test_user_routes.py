@@ -103,6 +103,9 @@ BAD: dict[str, tuple[str, str, Any, int]] = {
     "a name with a space": ("GET", "/api/users/a%20b/question", None, 422),
     "a name with a quote": ("GET", "/api/users/a'b", None, 422),
     "a name with a line": ("GET", "/api/users/ab%0a/question", None, 422),
+    "a dot": ("GET", "/api/users/./question", None, 422),
+    "two dots": ("POST", "/api/users/../answers", {"question": "q", "answer": "first"}, 422),
+    "two dots to delete": ("DELETE", "/api/users/%2e%2e", None, 422),
     "a path for a name": ("GET", "/api/users/..%2f..%2fetc/question", None, 404),
     "no letter of ours": ("GET", "/api/users/%c3%a4/question", None, 422),
     "delete with a star": ("DELETE", "/api/users/*", None, 422),
@@ -117,6 +120,11 @@ BAD: dict[str, tuple[str, str, Any, int]] = {
     "a list": ("POST", GOOD, [], 422),
     "put": ("PUT", "/api/users/eve", {}, 405),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["...", ".a", "..-", "a.b_c-9", "a" * 64])
+def test_names_that_can_be_asked(client: Any, name: str) -> None:
+    assert ask(client, name)["user"] == name
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -57,11 +56,12 @@ def ask(
     prepare()
     from paretune.pipeline.ask import open_people
     from paretune.pipeline.folder import open_run
+    from paretune.serving.people import require_user_name
 
     if delete is not None or export is not None:
         _stored(run, export, delete)
         return
-    _require_name(user)
+    require_user_name(user)
     with Console(quiet=json).closing() as console:
         console.say("reading the run and its replies")
         people = open_people(open_run(run), method)
@@ -198,16 +198,6 @@ def _next(run: Path, people: People, user: str, served: dict[str, Any]) -> str:
         f"        paretune export {folder} my-policy --method {served['method']} "
         f"--preference {weights}"
     )
-
-
-def _require_name(user: str) -> None:
-    from paretune.serving.people import USER_NAME
-
-    if not re.fullmatch(USER_NAME, user):
-        raise ConfigError(
-            f"--user: found {user[:80]!r}, expected 1 to 64 letters, digits, dots, dashes or "
-            "underscores"
-        )
 
 
 def _answers(n: int) -> str:

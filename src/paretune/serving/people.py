@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from paretune.errors import ConfigError, InputError
 from paretune.serving.interview import Interview
 from paretune.serving.users import Users
 
-USER_NAME = r"^[A-Za-z0-9._-]{1,64}$"
+# Not . and ..: in an address they lead to another route.
+_USER_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}")
 
 
 class NotOpenError(InputError):
@@ -22,6 +24,24 @@ class NotOpenError(InputError):
 
 class UnknownUserError(InputError):
     """Nobody of that name has answered."""
+
+
+def require_user_name(user: str) -> str:
+    """The name, if it can be one.
+
+    Raises:
+        ConfigError: if it cannot.
+
+    Example:
+        >>> require_user_name("ann.lee")
+        'ann.lee'
+    """
+    if not _USER_NAME.fullmatch(user):
+        raise ConfigError(
+            f"user: found {user[:80]!r}, expected 1 to 64 letters, digits, dots, dashes or "
+            "underscores, and neither . nor .."
+        )
+    return user
 
 
 @final

@@ -6,21 +6,21 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from paretune.core.question import Answer
 from paretune.serving.people import (
-    USER_NAME,
     NotOpenError,
     People,
     UnknownUserError,
     export_of,
     forget,
+    require_user_name,
 )
 from paretune.serving.protocol import problem
 from paretune.serving.users import UsersDamagedError
 
-User = Annotated[str, Path(pattern=USER_NAME)]
+User = Annotated[str, Path(), AfterValidator(require_user_name)]
 
 
 class AnswerRequest(BaseModel):
