@@ -64,7 +64,10 @@ def quickstart(
         say_failures(one.failed)
     if not json:
         tell(f"\nresult: {relative(page)}  (the fronts as a picture: {relative(picture)})")
-        tell("next:   paretune init my-run   (a commented run.yaml for your own data and model)")
+        tell(
+            f"next:   paretune serve {relative(finished[-1].run.path)}   (drag on its front, chat)"
+        )
+        tell("        paretune init my-run   (a commented run.yaml for your own data and model)")
     if any(one.failed for one in finished):
         raise typer.Exit(1)
 

@@ -161,6 +161,6 @@ def _where(made: Path, until: Until, path: Path, folder: Path) -> str:
         "data": f"paretune train {path}",
         "train": f"paretune eval {path}",
         "eval": f"paretune report {relative(folder)}",
-        "report": f"paretune report {relative(folder)} --open",
+        "report": f"paretune report {relative(folder)} --open, paretune serve {relative(folder)}",
     }
     return f"result: {relative(made)}\nnext:   {following[until]}"
