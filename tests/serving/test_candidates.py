@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,10 +17,11 @@ from paretune.core.objective import Objectives
 from paretune.core.policy import Steering
 from paretune.core.rewards import Normalizer, RewardMatrix
 from paretune.core.tradeoff import TradeOff
-from paretune.errors import ScoringError
+from paretune.errors import BusyError, ScoringError
 from paretune.serving.answers import ServedMethod
 from paretune.serving.candidates import Candidates
 
+REWARDS = RewardMatrix(Objectives(("helpful", "harmless")), np.array([[0.0, -8], [8, 0]]))
 ASKED = {"prompt": "w7 w8", "max_tokens": 8, "temperature": 1, "seed": 4}
 
 
@@ -41,8 +44,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     for name, n in (("plain", 1), ("best", 4)):
         soups = made.answers.methods["soups"]
         made.answers.methods[name] = ServedMethod(name, soups.points, steer(n), soups.folders)
-    rewards = RewardMatrix(Objectives(("helpful", "harmless")), np.array([[0.0, -8], [8, 0]]))
-    made.candidates = Candidates(lambda: rate, Normalizer.fit(rewards))
+    made.candidates = Candidates(lambda: rate, Normalizer.fit(REWARDS))
     yield from serve(made)
 
 
@@ -83,3 +85,29 @@ def test_scorers_that_fail_are_told_and_harm_nobody(client: Client) -> None:
     assert status == 200 and b"found more" in content.split(b'data: {"error"')[1]
     assert replies(client, model="tiny/best")
     assert client.service.scheduler.at_work == 0
+
+
+def test_too_many_that_wait_for_the_scorers_are_refused() -> None:
+    started, gate = threading.Event(), threading.Event()
+
+    def slow(prompt: Any, texts: Any) -> Any:
+        started.set()
+        assert gate.wait(30)
+        return rate(prompt, texts)
+
+    async def ask() -> None:
+        made = Candidates(lambda: slow, Normalizer.fit(REWARDS), waiting=1)
+        wanted = (
+            Steering("pick", ("one",), (1.0,), TradeOff((1.0, 0.0)), 2),
+            "w7 w8",
+            ["w9", "w9 w9"],
+        )
+        first, second = (asyncio.create_task(made.best(*wanted)) for _ in "ab")
+        await asyncio.to_thread(started.wait, 30)
+        with pytest.raises(BusyError, match="too many waiting for the scorers"):
+            await made.best(*wanted)
+        gate.set()
+        assert await first == await second == [1]
+        assert await made.best(*wanted) == [1]
+
+    asyncio.run(ask())
