@@ -22,10 +22,10 @@ from paretune.core.results import RunResult
 from paretune.core.user import Utility
 from paretune.functional.answer_model import answer_log_chances, utilities
 from paretune.functional.tradeoff_posterior import shares_lost
+from paretune.functional.unit_box import unit_rewards
 from paretune.pipeline.config import parse_config
 from paretune.pipeline.folder import RunFolder
 from paretune.pipeline.run import execute, load_result
-from paretune.serving.questions import unit_rewards
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from paretune.functional.unit_box import unit_rewards
 from paretune.serving.answered import ShownReply
-from paretune.serving.questions import questions_of, unit_rewards
+from paretune.serving.questions import questions_of
 
 UNIT = (0.0, 0.0), (1.0, 1.0)
 

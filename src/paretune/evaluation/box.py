@@ -12,6 +12,7 @@ import numpy.typing as npt
 from paretune.core.objective import Objectives
 from paretune.core.rewards import Normalizer
 from paretune.errors import InputError, ShapeError
+from paretune.functional.unit_box import unit_rewards
 
 
 @final
@@ -52,9 +53,7 @@ class Box:
             >>> Box((0.0, -2.0), (1.0, 2.0), "declared").unit(np.array([[0.5, -2.0]]))
             array([[0.5, 0. ]])
         """
-        low = np.asarray(self.low)
-        scaled: npt.NDArray[np.float64] = (rewards - low) / (np.asarray(self.high) - low)
-        return scaled
+        return unit_rewards(rewards, self.low, self.high, is_clipped=False)
 
 
 def frozen_box(

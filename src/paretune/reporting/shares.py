@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from paretune.core.results import Interval, MethodResult, PointResult, RunResult
+from paretune.functional.unit_box import unit_rewards
 
 
 def of_attainable(result: RunResult, method: MethodResult) -> float | None:
@@ -61,10 +62,7 @@ def reply_ratio(result: RunResult, method: MethodResult) -> float | None:
 
 def unit(result: RunResult, rewards: tuple[float, ...]) -> tuple[float, ...]:
     """Raw rewards in the box of the run, clipped to [0, 1]."""
-    return tuple(
-        min(max((value - low) / (high - low), 0.0), 1.0)
-        for value, low, high in zip(rewards, result.low, result.high, strict=True)
-    )
+    return tuple(unit_rewards(rewards, result.low, result.high).tolist())
 
 
 def values(point: PointResult) -> tuple[float, ...]:

@@ -15,8 +15,9 @@ from paretune.core.tradeoff import TradeOff
 from paretune.errors import ConfigError
 from paretune.functional.next_question import NextQuestion, choose_question, is_enough
 from paretune.functional.tradeoff_posterior import Best, TradeOffPosterior
+from paretune.functional.unit_box import unit_rewards
 from paretune.serving.answered import ShownReply, StoredAnswer
-from paretune.serving.questions import questions_of, unit_rewards
+from paretune.serving.questions import questions_of
 
 Read = Callable[[], Mapping[str, Sequence[ShownReply]]]
 """Measured replies to each prompt, read when they are needed."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from paretune.core.question import Option, Question
 from paretune.functional.collapse import collapse_cause
 from paretune.functional.draws import hash_keys, uniform
+from paretune.functional.unit_box import unit_rewards
 from paretune.serving.answered import ShownReply
 
 MOST_QUESTIONS = 256
@@ -76,20 +77,6 @@ def questions_of(
             if len(found) == most:
                 break
     return tuple(question for _, question in sorted(found, key=lambda pair: pair[0]))
-
-
-def unit_rewards(
-    rewards: npt.ArrayLike, low: Sequence[float], high: Sequence[float]
-) -> npt.NDArray[np.float64]:
-    """Rewards ``(..., M)`` in the run's frozen box, clipped to it.
-
-    Example:
-        >>> unit_rewards([[3.0, -1.0]], (1.0, 0.0), (5.0, 1.0))
-        array([[0.5, 0. ]])
-    """
-    bottom = np.asarray(low, dtype=np.float64)
-    scaled = (np.asarray(rewards, dtype=np.float64) - bottom) / (np.asarray(high) - bottom)
-    return np.asarray(np.clip(scaled, 0.0, 1.0))
 
 
 def _distinct(shown: Sequence[ShownReply]) -> list[ShownReply]:

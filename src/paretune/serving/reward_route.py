@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 
 from paretune.core.results import RunResult
 from paretune.errors import BusyError, InputError
+from paretune.functional.unit_box import unit_rewards
 from paretune.serving.protocol import MOST_REPLIES
-from paretune.serving.questions import unit_rewards
 
 Score = Callable[[str, Sequence[str]], npt.NDArray[np.float64]]
 """A prompt and N replies to ``(N, M)`` raw rewards."""
