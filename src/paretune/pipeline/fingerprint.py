@@ -66,13 +66,10 @@ def model_identity(model: str) -> Any:
 
 
 def _commit(model: str) -> str | None:
-    from transformers import AutoConfig
+    from paretune.engines.lm.models import base_config
 
-    from paretune.engines.lm.models import hub_revision
-
-    name, revision = hub_revision(model)
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        config = base_config(model)
     except (OSError, ValueError, KeyError):
         return None  # whoever loads the model says what is wrong with it
     return getattr(config, "_commit_hash", None)

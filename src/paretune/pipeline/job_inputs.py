@@ -92,7 +92,7 @@ def _shown_data(
     else:
         model = load_policy(reference, place.base, quantize=config.quantize)
     names = here.job_data.data.rewards.objectives
-    encoder = shot_encoder(here.encoder, source.prompts, positions_of(model), names)
+    encoder = shot_encoder(here.encoder, source.prompts, positions_of(model.config), names)
 
     def logps(encoded: Any) -> Any:
         rows = np.arange(len(encoded.responses))

@@ -93,7 +93,7 @@ class UserTask:
         with self.sealed.writing() as (folder, facts):
             policy = _load(self.policy, place)
             encoder = shot_encoder(
-                here.encoder, self.shots, positions_of(policy), bank.rewards.objectives
+                here.encoder, self.shots, positions_of(policy.config), bank.rewards.objectives
             )
             conditions = pair_conditions(data, encoder, source, self.shots, config.seed)
             questions = reply_questions(new, here.test_prompts, self.shots, config.seed)

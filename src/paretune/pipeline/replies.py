@@ -123,7 +123,7 @@ def draw(
 
         assert bank is not None
         names = bank.rewards.objectives
-        roomy = shot_encoder(encoder, steering.shots, positions_of(model), names)
+        roomy = shot_encoder(encoder, steering.shots, positions_of(model.config), names)
         ids = shown_prompts(steering, prompts, bank, roomy, seed)
         more = description_tokens(roomy, steering.shots, names)
         decoding = replace(decoding, max_new_tokens=decoding.max_new_tokens + more)
@@ -154,9 +154,9 @@ def draw(
     return Drawn(prompt_of, texts, n_tokens, time.process_time() - started)
 
 
-def positions_of(model: Any) -> int | None:
+def positions_of(config: Any) -> int | None:
     """Tokens that a model has positions for, where its config says so."""
-    found = getattr(model.config, "max_position_embeddings", None)
+    found = getattr(config, "max_position_embeddings", None)
     return None if found is None else int(found)
 
 

@@ -64,7 +64,7 @@ def open_service(
         RunError: if a policy is missing or damaged.
     """
     from paretune.engines.lm.forward import autocast, fast_dtype
-    from paretune.engines.lm.models import load_base, pick_device
+    from paretune.engines.lm.models import base_config, pick_device
     from paretune.pipeline.comparisons import new_encoder
 
     config, result = stored_config(run), load_result(run)
@@ -77,7 +77,7 @@ def open_service(
     load = partial(load_steered, base=base, quantize=config.quantize)
     answers = Answers(methods, base, load, config.quantize)
     encoder = new_encoder(config, base)
-    positions = positions_of(load_base(base, is_frozen=True)) or _NO_LIMIT
+    positions = positions_of(base_config(base)) or _NO_LIMIT
     words = Words(encoder, read_normalizer(config, run), positions)
     device = pick_device()
     scheduler = Scheduler(

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PretrainedConfig,
@@ -77,6 +78,16 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
             f"base: found no tokenizer in {folder!s}, expected tokenizer.json beside the model "
             f"({str(error).splitlines()[0]})"
         ) from error
+
+
+def base_config(folder: str | os.PathLike[str]) -> Any:
+    """Configuration of a base, without its parameters; see :func:`load_base`.
+
+    Raises:
+        OSError, ValueError, KeyError: what the library raises where there is none.
+    """
+    name, revision = hub_revision(folder)
+    return AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
 
 
 def load_base(
